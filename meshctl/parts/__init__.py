@@ -1,0 +1,1 @@
+"""The parts a mesh is made of: one module per kind of process."""
