@@ -15,8 +15,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-
 from pathlib import Path
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
