@@ -1,0 +1,1 @@
+"""The mesh's trust: certificate authority, join tokens, signed tokens and their keys."""
