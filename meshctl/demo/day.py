@@ -116,6 +116,7 @@ def load_day(wanted: date = DEFAULT_DATE, cache: Path | None = None) -> Day:
 
     Raises:
         DayUnavailable: The data holds no flight on that day.
+
     """
     kept = cache / f"flights-{wanted.isoformat()}.csv" if cache else None
     if kept and kept.exists():

@@ -21,7 +21,7 @@ class Channel(StrEnum):
     """A way a passenger chose to be told."""
 
     EMAIL = "email"
-    IN_APP = "in_app"
+    IN_APP = "inapp"
 
 
 LOCALES = ("en", "es", "de", "fr")
@@ -79,6 +79,7 @@ def passengers_of(day: Day, count: int = DEFAULT_PASSENGERS) -> tuple[Passenger,
 
     Raises:
         ValueError: *count* is not in 1 to `PASSENGERS_MAX`.
+
     """
     if not 1 <= count <= PASSENGERS_MAX:
         raise ValueError(f"passengers must be from 1 to {PASSENGERS_MAX}, not {count}")
