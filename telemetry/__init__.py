@@ -1,0 +1,1 @@
+"""Observability: OTLP in; metrics, logs and traces out."""

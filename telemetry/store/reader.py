@@ -1,0 +1,292 @@
+"""What the query side may ask the store. Everything is read through here."""
+
+# ruff: noqa: S608 - every value in the SQL is a number or goes through `quote`
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meshkit.errors import InvalidInput
+from telemetry.store.model import (
+    LogQuery,
+    LogRecord,
+    Matcher,
+    MatchOp,
+    MetricFamily,
+    Samples,
+    Series,
+    Span,
+    SpanEvent,
+    SpanLink,
+)
+from telemetry.store.sessions import READ_BOUNDS, Sessions, quote
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from telemetry.store.model import Limits
+
+_ROW = np.dtype([("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8")])
+_LOG_COLUMNS = (
+    "toUnixTimestamp64Nano(time), service, instance, severity, severity_text, event, body,"
+    " hex(trace_id), hex(span_id), scope, attributes, resource"
+)
+_SPAN_COLUMNS = (
+    "hex(trace_id), hex(span_id), hex(parent_span_id), name, service, instance, kind,"
+    " toUnixTimestamp64Nano(start), duration_ns, status, status_message, trace_state, scope,"
+    " attributes, resource,"
+    " arrayMap(t -> toUnixTimestamp64Nano(t), event_times), event_names, event_attributes,"
+    " arrayMap(i -> hex(i), link_trace_ids), arrayMap(i -> hex(i), link_span_ids)"
+)
+SERIES_MAX = 200_000
+"""Most series one selection may return."""
+
+SPANS_MAX = 20_000
+"""Most spans of one trace; of a larger one the earliest are returned."""
+
+
+class Reader:
+    """
+    Reads of one store. Safe to use from many tasks.
+
+    What was acknowledged is found about a second later, when its log segment is loaded.
+    Every function raises `InvalidInput` (`QUERY_TOO_EXPENSIVE`, `BAD_REGEX`) where the
+    question can't be answered within bounds, and `Unavailable` (`STORE_FAILED`).
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def select_series(
+        self, matchers: Sequence[Matcher], *, tenant: str = "", bounds: Limits = READ_BOUNDS
+    ) -> list[Series]:
+        """Return the series that all *matchers* match, ids of equal labels joined."""
+        rows = await self._rows(
+            "SELECT kind, labels, groupUniqArray((metric, series_id)) FROM series"
+            f" WHERE {_where(matchers, tenant)} GROUP BY kind, labels LIMIT {SERIES_MAX + 1}",
+            bounds,
+        )
+        if len(rows) > SERIES_MAX:
+            raise InvalidInput(
+                "QUERY_TOO_EXPENSIVE",
+                "The matchers select too many series; add one.",
+                series_max=str(SERIES_MAX),
+            )
+        joined: dict[tuple[tuple[str, str], ...], tuple[str, list[tuple[int, int]]]] = {}
+        for kind, labels, keys in rows:
+            name = tuple(sorted(labels.items()))
+            known = joined.setdefault(name, (kind, []))
+            known[1].extend((metric, series) for metric, series in keys)
+        return [
+            Series(labels=labels, kind=kind, keys=tuple(sorted(keys)))
+            for labels, (kind, keys) in sorted(joined.items(), key=lambda item: min(item[1][1]))
+        ]
+
+    async def read_samples(
+        self,
+        series: Sequence[Series],
+        *,
+        start_ms: int,
+        end_ms: int,
+        bounds: Limits = READ_BOUNDS,
+    ) -> Samples:
+        """Return the samples of *series* from *start_ms* to *end_ms*, both inclusive."""
+        if not series:
+            return _no_samples(0)
+        metrics = sorted({metric for one in series for metric, _ in one.keys})
+        ids = np.fromiter((key for one in series for _, key in one.keys), np.uint64)
+        owners = np.repeat(np.arange(len(series)), [len(one.keys) for one in series])
+        answer = await self._sessions.query(
+            "SELECT metric, series_id, ts_ms, value FROM samples"
+            f" WHERE metric IN ({_list(metrics)}) AND series_id IN ({_list(ids.tolist())})"
+            f" AND ts_ms BETWEEN {start_ms} AND {end_ms}"
+            " ORDER BY metric, series_id, ts_ms, segment",
+            "RowBinary",
+            bounds,
+        )
+        return _columns(np.frombuffer(answer, _ROW), ids, owners, len(series))
+
+    async def label_names(self, matchers: Sequence[Matcher] = (), *, tenant: str = "") -> list[str]:
+        """Return the names of all labels of the matching series, sorted."""
+        rows = await self._rows(
+            "SELECT DISTINCT arrayJoin(mapKeys(labels)) AS label FROM series"
+            f" WHERE {_where(matchers, tenant)} ORDER BY label"
+        )
+        return [label for (label,) in rows]
+
+    async def label_values(
+        self, label: str, matchers: Sequence[Matcher] = (), *, tenant: str = ""
+    ) -> list[str]:
+        """Return all values of *label* among the matching series, sorted."""
+        rows = await self._rows(
+            f"SELECT DISTINCT {_label(label)} AS value FROM series"
+            f" WHERE {_where(matchers, tenant)} AND value != '' ORDER BY value"
+        )
+        return [value for (value,) in rows]
+
+    async def metric_families(self, name: str = "", *, tenant: str = "") -> list[MetricFamily]:
+        """Return what is known of the metric *name*, or of all; a histogram is its parts."""
+        only = f" AND name = {quote(name)}" if name else ""
+        rows = await self._rows(
+            "SELECT name, any(kind), any(unit), any(description) FROM series"
+            f" WHERE tenant = {quote(tenant)}{only} GROUP BY name ORDER BY name"
+        )
+        return [
+            MetricFamily(name=row[0], kind=row[1], unit=row[2], description=row[3]) for row in rows
+        ]
+
+    async def search_logs(
+        self, query: LogQuery, *, bounds: Limits = READ_BOUNDS
+    ) -> list[LogRecord]:
+        """Return the newest records that match *query*, newest first."""
+        conditions = [
+            f"tenant = {quote(query.tenant)}",
+            f"time >= fromUnixTimestamp64Nano({query.start_ns}, 'UTC')",
+            f"time < fromUnixTimestamp64Nano({query.end_ns}, 'UTC')",
+        ]
+        if query.service:
+            conditions.append(f"service = {quote(query.service)}")
+        if query.severity_min:
+            conditions.append(f"severity >= {query.severity_min}")
+        if query.trace_id:
+            conditions.append(f"trace_id = unhex('{query.trace_id.hex()}')")
+        if query.text:
+            conditions.append(f"positionCaseInsensitiveUTF8(body, {quote(query.text)}) > 0")
+        for name, value in query.attributes.items():
+            conditions.append(
+                f"(attributes[{quote(name)}] = {quote(value)}"
+                f" OR resource[{quote(name)}] = {quote(value)})"
+            )
+        rows = await self._rows(
+            f"SELECT {_LOG_COLUMNS} FROM logs WHERE {' AND '.join(conditions)}"
+            f" ORDER BY time DESC LIMIT {query.limit}",
+            bounds,
+        )
+        return [
+            LogRecord(
+                time_ns=row[0],
+                service=row[1],
+                instance=row[2],
+                severity=row[3],
+                severity_text=row[4],
+                event=row[5],
+                body=row[6],
+                trace_id=_bytes(row[7]),
+                span_id=_bytes(row[8]),
+                scope=row[9],
+                attributes=row[10],
+                resource=row[11],
+            )
+            for row in rows
+        ]
+
+    async def trace(
+        self, trace_id: bytes, *, tenant: str = "", bounds: Limits = READ_BOUNDS
+    ) -> list[Span]:
+        """Return the spans of a trace by rising start, each once; none if it is unknown."""
+        rows = await self._rows(
+            f"SELECT {_SPAN_COLUMNS} FROM spans"
+            f" WHERE trace_id = unhex('{trace_id.hex()}') AND tenant = {quote(tenant)}"
+            f" ORDER BY start, span_id LIMIT 1 BY span_id LIMIT {SPANS_MAX}",
+            bounds,
+        )
+        return [
+            Span(
+                trace_id=_bytes(row[0]),
+                span_id=_bytes(row[1]),
+                parent_span_id=_bytes(row[2]),
+                name=row[3],
+                service=row[4],
+                instance=row[5],
+                kind=row[6],
+                start_ns=row[7],
+                duration_ns=row[8],
+                status=row[9],
+                status_message=row[10],
+                trace_state=row[11],
+                scope=row[12],
+                attributes=row[13],
+                resource=row[14],
+                events=tuple(
+                    SpanEvent(time_ns=at, name=name, attributes=attributes)
+                    for at, name, attributes in zip(row[15], row[16], row[17], strict=True)
+                ),
+                links=tuple(
+                    SpanLink(trace_id=_bytes(trace), span_id=_bytes(span))
+                    for trace, span in zip(row[18], row[19], strict=True)
+                ),
+            )
+            for row in rows
+        ]
+
+    async def _rows(self, sql: str, bounds: Limits = READ_BOUNDS) -> list[list[Any]]:
+        answer = await self._sessions.query(sql, "JSONCompactEachRow", bounds)
+        return [json.loads(line) for line in answer.splitlines()]
+
+
+def _where(matchers: Sequence[Matcher], tenant: str) -> str:
+    return " AND ".join([f"tenant = {quote(tenant)}", *map(_condition, matchers)])
+
+
+def _condition(matcher: Matcher) -> str:
+    column = _label(matcher.label)
+    match matcher.op:
+        case MatchOp.EQUAL:
+            return f"{column} = {quote(matcher.value)}"
+        case MatchOp.NOT_EQUAL:
+            return f"{column} != {quote(matcher.value)}"
+        case MatchOp.REGEX:
+            return f"match({column}, {quote(f'^(?s:{matcher.value})$')})"
+        case MatchOp.NOT_REGEX:
+            return f"NOT match({column}, {quote(f'^(?s:{matcher.value})$')})"
+
+
+def _label(name: str) -> str:
+    return "name" if name == "__name__" else f"labels[{quote(name)}]"
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _bytes(text: str) -> bytes:
+    """Return an id from *text*; one of zeros only is none."""
+    raw = bytes.fromhex(text)
+    return raw if any(raw) else b""
+
+
+def _no_samples(series: int) -> Samples:
+    return Samples(
+        offsets=np.zeros(series + 1, np.int64),
+        ts_ms=np.zeros(0, np.int64),
+        values=np.zeros(0, np.float64),
+    )
+
+
+def _columns(
+    rows: NDArray[np.void], ids: NDArray[np.uint64], owners: NDArray[np.int64], series: int
+) -> Samples:
+    """Order *rows* by the series they belong to and drop repeated times, keeping the last."""
+    if not len(rows):
+        return _no_samples(series)
+    by_id = np.argsort(ids, kind="stable")
+    owner = owners[by_id][np.searchsorted(ids[by_id], rows["id"])]
+    ts_ms, values = rows["ts_ms"], rows["value"]
+    rising = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (ts_ms[1:] >= ts_ms[:-1]))
+    if not rising.all():
+        order = np.lexsort((ts_ms, owner))
+        owner, ts_ms, values = owner[order], ts_ms[order], values[order]
+    last = np.ones(len(owner), bool)
+    last[:-1] = (owner[1:] != owner[:-1]) | (ts_ms[1:] != ts_ms[:-1])
+    owner, ts_ms, values = owner[last], ts_ms[last], values[last]
+    return Samples(
+        offsets=np.searchsorted(owner, np.arange(series + 1)).astype(np.int64),
+        ts_ms=np.ascontiguousarray(ts_ms),
+        values=np.ascontiguousarray(values),
+    )

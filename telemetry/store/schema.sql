@@ -1,0 +1,91 @@
+-- The tables of the store. Run at each start; every statement is idempotent, parts end in ";".
+-- `segment` is the number of the log segment a row was loaded from: a start counts by it.
+-- Every insert is durable before its segment goes (fsync_*): ClickHouse's defaults are not.
+
+-- One row for each series id, written on first sight. Several ids may carry equal labels (another
+-- resource attribute, another encoding): readers join those. Label names and values are Prometheus's.
+CREATE TABLE IF NOT EXISTS series
+(
+    tenant      LowCardinality(String),
+    name        LowCardinality(String) COMMENT 'Prometheus name, equal to labels[__name__]',
+    metric      UInt64 COMMENT 'xxHash64 of the OTLP name; leads the order of samples',
+    series_id   UInt64,
+    labels      Map(LowCardinality(String), String) COMMENT 'sorted by name, no empty values',
+    kind        Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3, 'histogram' = 4, 'summary' = 5),
+    unit        LowCardinality(String) COMMENT 'as OTLP has it',
+    description LowCardinality(String),
+    otlp_name   LowCardinality(String),
+    first_seen  DateTime DEFAULT now()
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (tenant, name, series_id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS samples
+(
+    metric    UInt64  CODEC(Delta(8), ZSTD(1)),
+    series_id UInt64  CODEC(Delta(8), ZSTD(1)),
+    ts_ms     Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'Unix time in milliseconds',
+    value     Float64 CODEC(Delta(8), ZSTD(1)) COMMENT 'bits 0x7ff0000000000002: the series ended',
+    segment   UInt32  CODEC(Delta(4), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toMonday(toDateTime(intDiv(ts_ms, 1000), 'UTC'))
+ORDER BY (metric, series_id, ts_ms)
+TTL toDateTime(intDiv(ts_ms, 1000), 'UTC') + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS logs
+(
+    time          DateTime64(9, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    tenant        LowCardinality(String),
+    service       LowCardinality(String) COMMENT 'resource service.name',
+    instance      LowCardinality(String) COMMENT 'resource service.instance.id',
+    severity      UInt8 COMMENT 'OTLP severity number, 0 to 24',
+    severity_text LowCardinality(String),
+    event         LowCardinality(String) COMMENT 'OTLP event_name',
+    body          String CODEC(ZSTD(1)),
+    trace_id      FixedString(16) COMMENT 'zeros: none',
+    span_id       FixedString(8) COMMENT 'zeros: none',
+    scope         LowCardinality(String),
+    attributes    Map(LowCardinality(String), String),
+    resource      Map(LowCardinality(String), String),
+    segment       UInt32 CODEC(Delta(4), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toMonday(time)
+ORDER BY (service, toStartOfMinute(time), time)
+TTL toDateTime(time) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS spans
+(
+    trace_id         FixedString(16),
+    span_id          FixedString(8),
+    parent_span_id   FixedString(8) COMMENT 'zeros: a root',
+    start            DateTime64(9, 'UTC') CODEC(Delta(8), ZSTD(1)),
+    duration_ns      UInt64 CODEC(T64, ZSTD(1)),
+    tenant           LowCardinality(String),
+    service          LowCardinality(String),
+    instance         LowCardinality(String),
+    name             LowCardinality(String),
+    kind             UInt8 COMMENT 'OTLP SpanKind, 0 to 5',
+    status           UInt8 COMMENT 'OTLP StatusCode: 0 unset, 1 ok, 2 error',
+    status_message   String,
+    trace_state      String,
+    scope            LowCardinality(String),
+    attributes       Map(LowCardinality(String), String),
+    resource         Map(LowCardinality(String), String),
+    event_times      Array(DateTime64(9, 'UTC')),
+    event_names      Array(LowCardinality(String)),
+    event_attributes Array(Map(LowCardinality(String), String)),
+    link_trace_ids   Array(FixedString(16)),
+    link_span_ids    Array(FixedString(8)),
+    segment          UInt32 CODEC(Delta(4), ZSTD(1)),
+    INDEX by_trace trace_id TYPE bloom_filter(0.001) GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toMonday(start)
+ORDER BY (service, toStartOfMinute(start), start)
+TTL toDateTime(start) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
