@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from meshkit.tracing import Continuation, Handler
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context = Any
+"""A `grpc.aio.ServicerContext`, which is generic for type checkers only."""
 
 OPEN_TO_EVERY_PEER = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 """Methods that any process with a certificate may call, the edge without a token too."""

@@ -11,7 +11,8 @@ from opentelemetry import propagate
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler = Any
+"""A `grpc.RpcMethodHandler`, which is generic for type checkers only."""
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 UNTRACED = ("/grpc.health.", "/grpc.reflection.", "/opentelemetry.proto.collector.")
