@@ -1,0 +1,1 @@
+"""The control plane: what edges and clients are told, and who everyone is."""
