@@ -1,40 +1,108 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock tools.lock | sha256sum | cut -c1-16)
-MYPY_PACKAGES := meshkit gateway notifier syncd telemetry meshctl
+SITE = $$($(PY) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+PROTOS = $$(cd protos && find aerofusion -name '*.proto' | sort)
+PYTEST := $(PY) -m pytest
+ARGS ?=
 
-help: ## List these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')"
+##@ Run
 
+up: env ## Start the whole mesh and replay the airport day; Ctrl-C stops it (ARGS=... for `meshctl up`)
+	@exec $(BIN)/meshctl up $(ARGS)
+
+down: env ## Stop a mesh that runs elsewhere
+	@exec $(BIN)/meshctl down
+
+##@ Build
+
+env: $(STAMP) ## Build the Python environment (.venv) from the lock files
 $(STAMP):
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes --requirement tools.lock
-	$(BIN)/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
-	printf '%s\n' "$(CURDIR)" "$(CURDIR)/gen/python" "$(CURDIR)/clients/python" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/aerofusion_mesh.pth"
-	printf '#!/bin/sh\nexec "%s" -m meshctl "$$@"\n' "$(CURDIR)/$(PY)" > $(BIN)/meshctl && chmod +x $(BIN)/meshctl
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed. Try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "make: Python's venv module is missing. Try: apt-get install python3-venv" >&2; exit 1; }
+	@echo "building $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools.lock
+	@$(BIN)/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
+	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/gen/python" "$(CURDIR)/clients/python" > "$(SITE)/aerofusion_mesh.pth"
+	@printf '#!/bin/sh\nexec "%s" -m meshctl "$$@"\n' "$(CURDIR)/$(PY)" > $(BIN)/meshctl && chmod +x $(BIN)/meshctl
+	@touch $@
 
-env: $(STAMP) ## Build the Python environment (.venv) from the lock file
-
+web: node_modules/.installed ## Install what the web side needs, from package-lock.json
 node_modules/.installed: package-lock.json
-	npm ci --silent --no-audit --no-fund
-	touch $@
+	@command -v npm >/dev/null || { echo "make: npm is missing. Try: install Node 20" >&2; exit 1; }
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
-lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
+gen: env web ## Generate gen/ from protos/, and Envoy's types from envoy-data-plane
+	$(PY) protos/generate.py --web
+	$(PY) -m gateway.compile.derive
+
+lock: env ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --python-version 3.11 --output-file requirements.lock
 
-gen: $(STAMP) node_modules/.installed ## Generate gen/ from protos/
-	$(PY) protos/generate.py --web
+release-contracts: lint-protos ## Make today's contracts the ones that `buf breaking` compares with
+	cp build/contracts.binpb protos/released.binpb
 
-lint-protos: $(STAMP) ## Lint the contracts
+clean: ## Remove what was built; a mesh's state and .venv stay
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -not -path './node_modules/*' -prune -exec rm -rf {} +
+
+##@ Prove
+
+check: lint test slices ## Everything a change must pass; what .ci/run calls
+
+lint: lint-python lint-imports lint-protos lint-web ## Style, types, imports, contracts
+
+lint-python: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lint-imports: env
+	$(BIN)/lint-imports
+
+lint-protos: env
 	@mkdir -p build
-	$(PY) -m grpc_tools.protoc -Iprotos -I"$$($(PY) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')" --include_imports --include_source_info -o build/contracts.binpb $$(cd protos && find aerofusion -name '*.proto')
+	$(PY) -m grpc_tools.protoc -Iprotos -I"$(SITE)" --include_imports --include_source_info -o build/contracts.binpb $(PROTOS)
 	$(BIN)/buf lint build/contracts.binpb --path aerofusion
+	$(BIN)/buf breaking build/contracts.binpb --against protos/released.binpb --path aerofusion
 
-.PHONY: help env lock gen lint-protos
+lint-web: env web
+	$(PY) protos/generate.py --web --check
+	npm run --silent check
+
+test: env web chromium ## Every test of a change, real parts included (at most 10 minutes)
+	$(PYTEST) $(ARGS)
+
+chromium:
+	@if ! command -v chromium >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's chromium"; \
+	    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium; } > /dev/null; \
+	  else \
+	    echo "make: Chromium is missing, the browser tests need it. Try: apt-get install chromium" >&2; exit 1; \
+	  fi; \
+	fi
+
+slices: env ## Short slices of the long suites
+	MESH_SOAK_SLICE=1 $(PYTEST) tests/soak $(ARGS)
+
+soak: env ## The long suites (hours); writes docs/soak.md
+	$(PYTEST) tests/soak --timeout=0 $(ARGS)
+
+bench: env ## Measure: make bench AREA=foundation; writes build/bench/<area>.json
+	@test -n "$(AREA)" || { echo "make: say which area. Try: make bench AREA=foundation" >&2; exit 2; }
+	@mkdir -p build/bench
+	$(PY) -m bench $(AREA) $(ARGS)
+
+help: ## List these commands
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test chromium slices soak bench help

@@ -137,7 +137,7 @@ def setup_with(service: str, replica: str, send: Send) -> Observability:
 def over_grpc(workload: Workload, address: str) -> Send:
     """Return a `Send` to the telemetry service at *address*, over mutual TLS."""
     channel = workload.sync_channel(address, service="telemetry")
-    calls = {path: channel.unary_unary(path) for path in PATHS.values()}
+    calls: dict[str, Any] = {path: channel.unary_unary(path) for path in PATHS.values()}
 
     def send(path: str, message: bytes, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -170,7 +170,7 @@ class _Exporter:
     def shutdown(self, timeout_millis: float = 0, **_: Any) -> None:
         """Nothing is kept here; the channel belongs to the workload."""
 
-    def force_flush(self, timeout_millis: float = 0) -> bool:  # noqa: ARG002 - the SDK's signature
+    def force_flush(self, timeout_millis: float = 0) -> bool:
         """Nothing is kept here."""
         return True
 

@@ -22,6 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
 
+GOOGLE = (
+    "google/api/annotations.proto",
+    "google/api/http.proto",
+    "google/rpc/error_details.proto",
+    "google/rpc/status.proto",
+)
+"""Files of googleapis-common-protos that our TypeScript needs beside our own."""
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="protos/generate.py")
@@ -63,7 +71,7 @@ def generate(out: Path, areas: list[str], *, web: bool) -> None:
         target.mkdir(parents=True, exist_ok=True)
         plugin = ROOT / "node_modules" / ".bin" / "protoc-gen-es"
         protoc(
-            [*files, "google/api/annotations.proto", "google/api/http.proto"],
+            [*files, *GOOGLE],
             f"--plugin=protoc-gen-es={plugin}",
             f"--es_out={target}",
             "--es_opt=target=ts,import_extension=js",

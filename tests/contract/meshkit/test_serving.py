@@ -90,7 +90,7 @@ async def echo_server(ca, unix_socket=None, **limits):
         unix_socket=unix_socket,
         limits=ServingLimits(**limits),
     )
-    server.add(lambda impl, to: register(impl, to), Echo(), "test.Echo")
+    server.add(register, Echo(), "test.Echo")
     port = await server.start()
     try:
         yield server, f"127.0.0.1:{port}"

@@ -1,0 +1,119 @@
+"""Rules about the code itself that no linter we use can check."""
+
+import ast
+import re
+import subprocess
+
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parent.parent.parent.parent
+PACKAGES = ("gateway", "meshctl", "meshkit", "notifier", "syncd", "telemetry", "clients")
+SOURCES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+TRACKED = [
+    ROOT / name
+    for name in subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+]
+
+FUNCTION_LINES_MAX = 60
+MODULE_LINES_MAX = 400
+SAYS_NOTHING = {"utils", "helpers", "common", "manager", "base", "core", "misc"}
+CALLED_AT_IMPORT = {
+    "ParamSpec",
+    "TypeVar",
+    "contextvars.ContextVar",
+    "frozenset",
+    "logging.getLogger",
+    "namedtuple",
+    "re.compile",
+    "structlog.get_logger",
+    "timedelta",
+}
+"""Makes constants and names; anything else at import is work, and an import does none."""
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_and_functions_fit_in_the_head(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+
+    assert text.count("\n") <= MODULE_LINES_MAX
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_modules_say_what_they_are_for(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+
+    assert path.stem not in SAYS_NOTHING
+    assert docstring or path.stat().st_size == 0
+
+
+def own_constructors(tree):
+    """Classes and functions of the module itself: rows of a table, made of constants."""
+    return {n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_importing_a_module_does_nothing(path):
+    """No file is read, no environment consulted, nothing is connected or started at import."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        assert not isinstance(node, ast.For | ast.While | ast.With), f"line {node.lineno}"
+        if isinstance(node, ast.Expr):
+            assert isinstance(node.value, ast.Constant), f"line {node.lineno}"
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            name = ast.unparse(node.value.func)
+            constructor = name.rpartition(".")[2]
+            known = name in CALLED_AT_IMPORT or name in own_constructors(tree)
+            assert known or constructor[:1].isupper() or constructor in {"allow"}, name
+
+
+def test_adding_a_test_does_not_cost_a_sleep():
+    """A test waits for what it needs, not for time to pass."""
+    sleeps = re.compile(r"(?:time|asyncio)\.sleep\((?!0\))")
+    offenders = [
+        f"{relative(path)}:{number}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if sleeps.search(line) and "# polls" not in line
+    ]
+
+    assert offenders == []
+
+
+def test_nothing_names_a_download_address_or_a_folder_of_one_machine():
+    address = re.compile(
+        r"https?://[^\s\"')]*(?:\.whl|\.tar\.gz|\.tgz)\b|files\.pythonhosted|registry\.npmjs|"
+        r"pypi\.org/simple|/home/\w+/|/Users/\w+/"
+    )
+    offenders = []
+    for path in TRACKED:
+        if path == Path(__file__) or not path.is_file():
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        offenders += [f"{relative(path)}: {found}" for found in address.findall(text)]
+
+    assert offenders == []
+
+
+@pytest.mark.parametrize("service", ["gateway", "notifier", "syncd", "telemetry"])
+def test_every_service_has_the_same_names_for_the_same_jobs(service):
+    for name in ("__main__.py", "app.py", "settings.py", "policy.py"):
+        assert (ROOT / service / name).is_file(), name
