@@ -1,0 +1,208 @@
+"""What the rest of telemetry asks: instant and range queries, answered whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.promql import labels as lb
+from telemetry.promql.errors import BadQuery, QueryTooLarge
+from telemetry.promql.evaluate import Evaluation, Evaluator
+from telemetry.promql.limits import Budget, QueryLimits
+from telemetry.promql.matching import merge
+from telemetry.promql.nodes import Kind
+from telemetry.promql.parse import parse
+from telemetry.promql.values import Scalar, Text, Value, Vector, Windows
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from telemetry.promql.kernels import Bools, Floats, Ints
+    from telemetry.promql.source import Source
+
+_TIMES_MS_MAX = 1 << 53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One series of an answer."""
+
+    labels: lb.Labels
+    ts: Ints
+    """Milliseconds since 1970."""
+
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a query returns."""
+
+    kind: Kind
+    series: Sequence[Series]
+    """A scalar is one series without labels."""
+
+    text: str
+    """The value of a query of kind string."""
+
+    warnings: tuple[str, ...]
+    infos: tuple[str, ...]
+    samples: int
+    """Samples and cells that were touched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Answers queries over one source. Blocking: call it from worker threads."""
+
+    source: Source
+    limits: QueryLimits = QueryLimits()  # noqa: RUF009 - frozen
+    lookback: timedelta = timedelta(minutes=5)
+    """How long a sample stands for its series when no newer one came."""
+
+    subquery_step: timedelta = timedelta(minutes=1)
+    """Step of subqueries that name none."""
+
+    def instant(self, text: str, at_ms: int, *, lookback: timedelta | None = None) -> Answer:
+        """
+        Return the value of *text* at one time.
+
+        Raises:
+            BadQuery, QueryFailed: Fix the query.
+            QueryTooLarge: Ask for less.
+            QueryTimedOut: Ask for less, or wait.
+        """
+        query, value = self._evaluate(text, at_ms, at_ms, 0, lookback)
+        match value:
+            case Text():
+                return _answer(query, Kind.STRING, [], text=value.value)
+            case Scalar():
+                return _answer(query, Kind.SCALAR, _scalar(np.array([at_ms]), value))
+            case Vector():
+                return _answer(query, Kind.VECTOR, _rows(np.array([at_ms]), finished(value)))
+            case Windows():
+                return _answer(query, Kind.MATRIX, _samples(value))
+
+    def range(
+        self,
+        text: str,
+        start_ms: int,
+        end_ms: int,
+        step_ms: int,
+        *,
+        lookback: timedelta | None = None,
+    ) -> Answer:
+        """
+        Return the values of *text* from start to end, both inclusive.
+
+        Raises:
+            BadQuery, QueryFailed: Fix the query.
+            QueryTooLarge: Ask for less.
+            QueryTimedOut: Ask for less, or wait.
+        """
+        if step_ms <= 0:
+            raise BadQuery("zero or negative query resolution step widths are not accepted")
+        if end_ms < start_ms:
+            raise BadQuery("end timestamp must not be before start timestamp")
+        if (end_ms - start_ms) // step_ms >= self.limits.steps_max:
+            raise QueryTooLarge(
+                "exceeded maximum resolution of "
+                f"{self.limits.steps_max:,} points per timeseries. Try decreasing the query "
+                "resolution (?step=XX)",
+                steps_max=str(self.limits.steps_max),
+            )
+        query, value = self._evaluate(text, start_ms, end_ms, step_ms, lookback)
+        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        match value:
+            case Scalar():
+                return _answer(query, Kind.MATRIX, _scalar(times, value))
+            case Vector():
+                rows = _rows(times, finished(value))
+                return _answer(query, Kind.MATRIX, sorted(rows, key=lambda row: row.labels))
+            case Text() | Windows():
+                kind = "string" if isinstance(value, Text) else "range vector"
+                raise BadQuery(
+                    f'invalid expression type "{kind}" for range query, must be Scalar or '
+                    "instant Vector"
+                )
+
+    def _evaluate(
+        self, text: str, start_ms: int, end_ms: int, step_ms: int, lookback: timedelta | None
+    ) -> tuple[Evaluation, Value]:
+        if not -_TIMES_MS_MAX < start_ms <= end_ms < _TIMES_MS_MAX:
+            raise BadQuery("times are out of range")
+        node = parse(text, self.limits)
+        query = Evaluation(
+            source=self.source,
+            budget=Budget(limits=self.limits),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            step_ms=step_ms,
+            lookback_ms=int((lookback or self.lookback) / timedelta(milliseconds=1)),
+            subquery_step_ms=int(self.subquery_step / timedelta(milliseconds=1)),
+        )
+        times = np.arange(start_ms, end_ms + 1, step_ms or 1, dtype=np.int64)
+        return query, Evaluator(query, times).value(node)
+
+
+def finished(value: Vector) -> Vector:
+    """
+    Return *value* with the names gone that must, and equal series made one.
+
+    Raises:
+        QueryFailed: Series without their names are the same.
+    """
+    labels = [
+        lb.without_metadata(labels) if drop else labels
+        for labels, drop in zip(value.labels, value.drop_name.tolist(), strict=True)
+    ]
+    return merge(
+        Vector(labels=labels, values=value.values, present=value.present, drop_name=value.drop_name)
+    )
+
+
+def _rows(times: Ints, value: Vector) -> list[Series]:
+    there = value.present.any(axis=1)
+    complete = value.present.all(axis=1)
+    rows = []
+    for i in np.flatnonzero(there).tolist():
+        if complete[i]:
+            rows.append(Series(labels=value.labels[i], ts=times, values=value.values[i]))
+        else:
+            here: Bools = value.present[i]
+            rows.append(
+                Series(labels=value.labels[i], ts=times[here], values=value.values[i][here])
+            )
+    return rows
+
+
+def _scalar(times: Ints, value: Scalar) -> list[Series]:
+    return [Series(labels=(), ts=times, values=value.values)]
+
+
+def _samples(windows: Windows) -> list[Series]:
+    end = int(windows.ends[0])
+    rows = []
+    for i, labels in enumerate(windows.labels):
+        first, stop = int(windows.offsets[i]), int(windows.offsets[i + 1])
+        ts = windows.ts[first:stop]
+        inside = (ts > end - windows.range_ms) & (ts <= end)
+        if inside.any():
+            values = windows.values[first:stop][inside]
+            rows.append(Series(labels=labels, ts=ts[inside], values=values))
+    return sorted(rows, key=lambda row: row.labels)
+
+
+def _answer(query: Evaluation, kind: Kind, series: list[Series], text: str = "") -> Answer:
+    return Answer(
+        kind=kind,
+        series=series,
+        text=text,
+        warnings=tuple(query.warnings),
+        infos=tuple(query.infos),
+        samples=query.budget.samples,
+    )

@@ -1,0 +1,70 @@
+"""The query's own times, and the ways between scalars and vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.promql import nodes
+from telemetry.promql.binary import renamed
+from telemetry.promql.values import Scalar, Value, vector
+
+
+if TYPE_CHECKING:
+    from telemetry.promql.evaluate import Evaluator
+
+Args = tuple[nodes.Node, ...]
+
+
+def time(ev: Evaluator, _args: Args) -> Value:
+    return Scalar(values=ev.times / 1000.0)
+
+
+def pi(ev: Evaluator, _args: Args) -> Value:
+    return _constant(ev, np.pi)
+
+
+def start(ev: Evaluator, _args: Args) -> Value:
+    return _constant(ev, ev.query.start_ms / 1000)
+
+
+def end(ev: Evaluator, _args: Args) -> Value:
+    return _constant(ev, ev.query.end_ms / 1000)
+
+
+def range_(ev: Evaluator, _args: Args) -> Value:
+    return _constant(ev, (ev.query.end_ms - ev.query.start_ms) / 1000)
+
+
+def step(ev: Evaluator, _args: Args) -> Value:
+    return _constant(ev, 0.0 if ev.query.is_instant else ev.query.step_ms / 1000)
+
+
+def _constant(ev: Evaluator, value: float) -> Scalar:
+    return Scalar(values=np.full(ev.times.size, value))
+
+
+def timestamp(ev: Evaluator, args: Args) -> Value:
+    """Return the time of each sample; of anything but a selector, the step's time."""
+    if isinstance(args[0], nodes.Selector):
+        of, sampled = ev.selected(args[0])
+        return renamed(of, sampled / 1000.0)
+    of = ev.vector(args[0])
+    return renamed(of, np.broadcast_to(ev.times / 1000.0, of.values.shape))
+
+
+def scalar(ev: Evaluator, args: Args) -> Value:
+    """Return the value of the only series, NaN where there is none or several."""
+    of = ev.vector(args[0])
+    single = of.present.sum(axis=0) == 1
+    values = np.where(of.present, of.values, 0.0).sum(axis=0)
+    first = of.present.argmax(axis=0) if len(of.labels) else np.zeros(single.size, np.int64)
+    if len(of.labels):
+        values = np.take_along_axis(of.values, first[np.newaxis], axis=0)[0]
+    return Scalar(values=np.where(single, values, np.nan))
+
+
+def vector_of(ev: Evaluator, args: Args) -> Value:
+    values = ev.scalar(args[0]).values[np.newaxis]
+    return vector([()], values, np.ones(values.shape, np.bool_))

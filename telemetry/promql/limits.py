@@ -1,0 +1,81 @@
+"""How much one query may touch, and the account of what it has touched so far."""
+
+from __future__ import annotations
+
+import time
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from telemetry.promql.errors import QueryTimedOut, QueryTooLarge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryLimits:
+    """Bounds of one query."""
+
+    steps_max: int = 11_000
+    """Points per series of a range query; Prometheus's own bound."""
+
+    series_max: int = 100_000
+    """Series one selector may find."""
+
+    samples_max: int = 50_000_000
+    """Samples read plus cells of results, all nodes together."""
+
+    timeout: timedelta = timedelta(seconds=30)
+    """How long a query may take."""
+
+    text_bytes_max: int = 64 * 1024
+    """Length of the query's text."""
+
+    depth_max: int = 200
+    """Nesting of the query's nodes."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Budget:
+    """One query's account. Not shared between threads."""
+
+    limits: QueryLimits
+    clock: Callable[[], float] = time.monotonic
+    samples: int = 0
+    deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadline = self.clock() + self.limits.timeout.total_seconds()
+
+    def spend(self, samples: int) -> None:
+        """
+        Account for *samples* more, and look at the clock.
+
+        Raises:
+            QueryTooLarge: They are more than one query may touch.
+            QueryTimedOut: The time is up.
+        """
+        self.samples += samples
+        if self.samples > self.limits.samples_max:
+            raise QueryTooLarge(
+                "The query would load too many samples; ask for fewer series, a shorter "
+                "range or a longer step.",
+                samples_max=str(self.limits.samples_max),
+            )
+        if self.clock() > self.deadline:
+            raise QueryTimedOut(
+                "The query timed out; ask for less.",
+                timeout_s=f"{self.limits.timeout.total_seconds():g}",
+            )
+
+    def series(self, count: int) -> None:
+        """
+        Check how many series a selector found.
+
+        Raises:
+            QueryTooLarge: More than one selector may find.
+        """
+        if count > self.limits.series_max:
+            raise QueryTooLarge(
+                "A selector finds too many series; add matchers.",
+                series_max=str(self.limits.series_max),
+            )

@@ -1,0 +1,167 @@
+"""A query's text to nodes. `promql-parser` reads it; this translates and checks."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import promql_parser as pp
+
+from telemetry.promql import labels as lb
+from telemetry.promql import matchers, nodes
+from telemetry.promql.errors import BadQuery
+from telemetry.promql.limits import QueryLimits
+from telemetry.promql.matchers import Matcher, MatchOp
+
+
+SET_OPERATORS = frozenset({"and", "or", "unless"})
+_MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEFORE_1970 = re.compile(r"@\s*-\s*[0-9]")
+
+
+def parse(text: str, limits: QueryLimits) -> nodes.Node:
+    """
+    Return the tree of a query.
+
+    Raises:
+        BadQuery: The text isn't PromQL, or has a part that isn't supported.
+    """
+    if len(text.encode()) > limits.text_bytes_max:
+        raise BadQuery("The query is too long.", text_bytes_max=str(limits.text_bytes_max))
+    if _nesting(text) > limits.depth_max:
+        raise BadQuery("The query nests too deep.", depth_max=str(limits.depth_max))
+    return _parse(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(text: str) -> nodes.Node:
+    if _BEFORE_1970.search(text):
+        # promql-parser can't hand out such a time: it panics.
+        raise BadQuery("Times before 1970 aren't supported in @.")
+    try:
+        tree = pp.parse(text)
+    except ValueError as error:
+        raise BadQuery(f"invalid query: {error}") from error
+    try:
+        return _node(tree)
+    except RecursionError as error:
+        raise BadQuery("The query nests too deep.") from error
+
+
+def _nesting(text: str) -> int:
+    """Return an upper bound of the nesting: open brackets and signs in a row."""
+    depth = deepest = signs = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        signs = signs + 1 if char in "+-" else 0
+        deepest = max(deepest, depth + signs)
+    return deepest
+
+
+def _node(tree: Any) -> nodes.Node:
+    match tree:
+        case pp.ParenExpr():
+            return _node(tree.expr)
+        case pp.NumberLiteral():
+            return nodes.Number(float(tree.val))
+        case pp.StringLiteral():
+            return nodes.String(str(tree.val))
+        case pp.UnaryExpr():
+            return nodes.Negate(_node(tree.expr))
+        case pp.VectorSelector():
+            return _selector(tree)
+        case pp.MatrixSelector():
+            return nodes.Range(_selector(tree.vector_selector), _ms(tree.range))
+        case pp.SubqueryExpr():
+            step_ms = _ms(tree.step) if tree.step is not None else 0
+            return nodes.Subquery(_node(tree.expr), _ms(tree.range), step_ms, _when(tree))
+        case pp.Call():
+            return nodes.Call(str(tree.func.name), tuple(_node(arg) for arg in tree.args))
+        case pp.AggregateExpr():
+            return _aggregate(tree)
+        case pp.BinaryExpr():
+            return _binary(tree)
+    raise BadQuery(f"{type(tree).__name__} isn't supported")
+
+
+def _selector(tree: Any) -> nodes.Selector:
+    named = (Matcher(lb.NAME, MatchOp.EQUAL, tree.name),) if tree.name else ()
+    groups = tree.matchers.or_matchers or [tree.matchers.matchers]
+    selection = tuple(
+        named + tuple(Matcher(m.name, _match_op(m.op), m.value) for m in group) for group in groups
+    )
+    matchers.check(selection)
+    return nodes.Selector(selection, _when(tree))
+
+
+def _match_op(op: Any) -> MatchOp:
+    if op == pp.MatchOp.Equal:
+        return MatchOp.EQUAL
+    if op == pp.MatchOp.NotEqual:
+        return MatchOp.NOT_EQUAL
+    return MatchOp.REGEX if op == pp.MatchOp.Re else MatchOp.NOT_REGEX
+
+
+def _when(tree: Any) -> nodes.When:
+    at: int | nodes.Anchor | None = None
+    if tree.at is not None:
+        if tree.at.type == pp.AtModifierType.Start:
+            at = nodes.Anchor.START
+        elif tree.at.type == pp.AtModifierType.End:
+            at = nodes.Anchor.END
+        else:
+            at = (tree.at.at - _EPOCH) // _MILLISECOND
+    return nodes.When(offset_ms=_ms(tree.offset) if tree.offset is not None else 0, at=at)
+
+
+def _aggregate(tree: Any) -> nodes.Aggregate:
+    modifier = tree.modifier
+    return nodes.Aggregate(
+        str(tree.op),
+        _node(tree.expr),
+        _node(tree.param) if tree.param is not None else None,
+        frozenset(modifier.labels) if modifier is not None else frozenset(),
+        modifier is not None and modifier.type == pp.AggModifierType.Without,
+    )
+
+
+def _binary(tree: Any) -> nodes.Binary:
+    modifier = tree.modifier
+    op = str(tree.op)
+    card = nodes.Card.MANY_TO_MANY if op in SET_OPERATORS else nodes.Card.ONE_TO_ONE
+    matching = nodes.Matching(
+        card=card, on=False, names=frozenset(), include=(), fill_left=None, fill_right=None
+    )
+    if modifier is not None:
+        if modifier.card == pp.VectorMatchCardinality.ManyToOne:
+            card = nodes.Card.MANY_TO_ONE
+        elif modifier.card == pp.VectorMatchCardinality.OneToMany:
+            card = nodes.Card.ONE_TO_MANY
+        by = modifier.matching
+        fill = modifier.fill_values
+        matching = nodes.Matching(
+            card=card,
+            on=by is not None and by.type == pp.LabelModifierType.Include,
+            names=frozenset(by.labels) if by is not None else frozenset(),
+            include=tuple(modifier.group_labels or ()),
+            fill_left=fill.lhs if fill is not None else None,
+            fill_right=fill.rhs if fill is not None else None,
+        )
+    return nodes.Binary(
+        op=op,
+        left=_node(tree.lhs),
+        right=_node(tree.rhs),
+        returns_bool=modifier is not None and modifier.return_bool,
+        matching=matching,
+    )
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // _MILLISECOND
