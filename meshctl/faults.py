@@ -11,6 +11,7 @@ class MeshctlError(Exception):
         problem: What failed, in one sentence.
         remedy: What to try, as a command or an action; printed after `Try: `.
         exit_code: Of the command, when nobody handles it; the codes stand in `meshctl.exits`.
+
     """
 
     def __init__(self, problem: str, remedy: str = "", *, exit_code: int = 1) -> None:

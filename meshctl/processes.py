@@ -13,8 +13,8 @@ import os
 import signal
 import subprocess
 import sys
-
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -23,6 +23,7 @@ from typing import IO
 LAUNCH = Path(__file__).parent / "launch.py"
 INHERITED = ("LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ")
 PROC = Path("/proc")
+LOOK_S = 0.02
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -105,6 +106,7 @@ def run_to_end(command: Command, timeout_s: float) -> None:
     Raises:
         subprocess.CalledProcessError: It failed; what it wrote is in `output`.
         subprocess.TimeoutExpired: It took longer than *timeout_s* and was killed.
+
     """
     subprocess.run(
         argv(command),
@@ -157,6 +159,23 @@ def kill_session(leader: Trace) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return len(members)
+
+
+def end_sessions(leaders: Collection[Trace], patience_s: float) -> int:
+    """
+    Kill what is left of the sessions of *leaders*; return how many processes that were.
+
+    A leader that still lives was told to end by the kernel, and has *patience_s*
+    to do so in good order. What a dead one left has had its chance.
+    """
+    killed = 0
+    deadline = time.monotonic() + patience_s
+    left = list(leaders)
+    while left and time.monotonic() < deadline:
+        killed += sum(kill_session(leader) for leader in left if not alive(leader))
+        left = [leader for leader in left if alive(leader)]
+        time.sleep(LOOK_S)  # They are not our children: nobody tells us.
+    return killed + sum(map(kill_session, left))
 
 
 @dataclass(frozen=True, slots=True)

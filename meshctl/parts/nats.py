@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
+import ssl
 import sys
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshctl.faults import MeshctlError
+from meshctl.private import write_private
 from meshctl.processes import Command
 
 
 CLIENTS = ("gateway", "notifier", "syncd", "telemetry")
 PROBE_INTERVAL_S = 0.02
-PROBE_TIMEOUT_S = 2.0
+SERVER_NAME = "nats.aerofusion"
 
 CONFIGURATION = """\
 server_name: mesh
@@ -34,13 +34,12 @@ max_payload: 1MB
 max_pending: 16MB
 max_connections: 1000
 write_deadline: "5s"
-lame_duck_duration: "1s"
-lame_duck_grace_period: "0s"
 tls {{
   cert_file: {chain}
   key_file: {key}
   ca_file: {bundle}
   verify_and_map: true
+  handshake_first: true
   min_version: "1.3"
   timeout: 5
 }}
@@ -70,12 +69,7 @@ class Server:
         """Write what the server shows and trusts; a running one takes it up at SIGHUP."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in (("key", key_pem), ("chain", chain_pem), ("bundle", bundle_pem)):
-            half = self._pem(name).with_suffix(".new")
-            half.unlink(missing_ok=True)
-            descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            half.rename(self._pem(name))
+            write_private(self._pem(name), content)
 
     def prepare(self) -> Command:
         """Write the configuration and return the command that serves it."""
@@ -94,35 +88,36 @@ class Server:
 
     async def wait_ready(self, alive: Callable[[], bool], timeout_s: float) -> None:
         """
-        Return once the server greets whoever connects.
+        Return once the server completes a TLS handshake with our certificate.
 
         Raises:
             MeshctlError: It ended (*alive* says so), or *timeout_s* passed.
+
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while alive():
-                    if await self._greets():
+                    if await self._shakes_hands():
                         return
                     await asyncio.sleep(PROBE_INTERVAL_S)
         except TimeoutError:
             raise MeshctlError(f"NATS was not ready within {timeout_s:g} s.") from None
         raise MeshctlError("NATS ended before it was ready.", "read its log")
 
-    async def _greets(self) -> bool:
+    async def _shakes_hands(self) -> bool:
+        # Both sides show the server's own certificate: we have no other here.
+        context = ssl.create_default_context(cafile=self._pem("bundle"))
+        context.load_cert_chain(self._pem("chain"), self._pem("key"))
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", self.port, ssl=context, server_hostname=SERVER_NAME
+            )
+        except OSError:  # Nobody listens yet, or not for TLS.
             return False
-        try:
-            line = await asyncio.wait_for(reader.readline(), PROBE_TIMEOUT_S)
-        except (OSError, TimeoutError):
-            return False
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        return line.startswith(b"INFO ") and bool(json.loads(line[5:]).get("tls_required"))
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     def _pem(self, name: str) -> Path:
         return self.folder / f"{name}.pem"
@@ -134,6 +129,7 @@ def packaged_binary() -> Path:
 
     Raises:
         MeshctlError: It is not installed.
+
     """
     beside = Path(sys.executable).parent / "nats-server"
     found = beside if beside.exists() else shutil.which("nats-server")

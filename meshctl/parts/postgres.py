@@ -19,7 +19,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from urllib.parse import quote
 import asyncpg
 
 from meshctl.faults import MeshctlError
+from meshctl.private import write_private
 from meshctl.processes import Account, Command, run_to_end
 
 
@@ -88,6 +88,7 @@ class Cluster:
         Raises:
             MeshctlError: The data is of another version, its folder is out of the
                 server user's reach, or initdb failed.
+
         """
         account = system_account() if os.geteuid() == 0 else None
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -129,6 +130,7 @@ class Cluster:
 
         Raises:
             MeshctlError: It ended (*alive* says so), or *timeout_s* passed.
+
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -177,14 +179,7 @@ class Cluster:
         with contextlib.suppress(FileNotFoundError):
             return path.read_text().rstrip("\n").rpartition(":")[2]
         password = secrets.token_urlsafe(24)
-        half = path.with_suffix(".new")
-        half.unlink(missing_ok=True)
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"*:*:*:{role}:{password}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        half.rename(path)
+        write_private(path, f"*:*:*:{role}:{password}\n".encode())
         return password
 
     def _initialise(self, install: Path, account: Account | None) -> None:
@@ -263,6 +258,7 @@ def system_account() -> Account:
 
     Raises:
         MeshctlError: It could not be made.
+
     """
     try:
         entry = pwd.getpwnam(SYSTEM_USER)

@@ -2,7 +2,6 @@
 
 import os
 import stat
-
 from pathlib import Path
 
 import asyncpg
@@ -96,7 +95,7 @@ async def test_data_of_another_version_is_refused_by_name(own_postgres):
         own_postgres.cluster.prepare()
 
 
-async def test_the_server_is_never_root_and_owns_only_what_is_its(own_postgres):
+def test_the_server_is_never_root_and_owns_only_what_is_its(own_postgres):
     owner = own_postgres.cluster.data.stat().st_uid
     process = Path(f"/proc/{own_postgres.pid}").stat().st_uid
 
