@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside the peers', one command, results as ratios of one run."""

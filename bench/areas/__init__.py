@@ -1,0 +1,1 @@
+"""One benchmark area a module, each with `measure() -> Report`."""
