@@ -161,8 +161,8 @@ class Catalog:
     """Every service and route at one revision."""
 
     revision: int = 0
-    services: Mapping[str, Service] = MappingProxyType({})
-    routes: Mapping[str, Mapping[str, Route]] = MappingProxyType({})
+    services: Mapping[str, Service] = field(default_factory=dict)
+    routes: Mapping[str, Mapping[str, Route]] = field(default_factory=dict)
     """Name of a service to its routes by name. Without routes, a service isn't in it."""
 
     def with_object(self, revision: int, name: str, value: Object | None) -> Catalog:

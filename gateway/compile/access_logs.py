@@ -1,0 +1,88 @@
+"""What the edge tells telemetry: one log record and one span a request, over OTLP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from gateway.compile.envoy_api import any_of
+
+
+if TYPE_CHECKING:
+    from gateway.compile.options import EdgeOptions
+
+_LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
+_TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
+_SERVICE_NAME = "edge"
+_TIMEOUT = timedelta(seconds=5)
+_BODY = "%REQ(:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC_STATUS%"
+_ATTRIBUTES = {
+    "http.request.method": "%REQ(:METHOD)%",
+    "url.path": "%PATH(NQ)%",
+    "http.response.status_code": "%RESPONSE_CODE%",
+    "rpc.grpc.status": "%GRPC_STATUS%",
+    "duration_ms": "%DURATION%",
+    "upstream_duration_ms": "%RESPONSE_TX_DURATION%",
+    "request_bytes": "%BYTES_RECEIVED%",
+    "response_bytes": "%BYTES_SENT%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "route": "%ROUTE_NAME%",
+    "upstream": "%UPSTREAM_HOST%",
+    "client.address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:sub)%",
+    "trace_id": "%TRACE_ID%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+}
+
+
+def access_log(options: EdgeOptions) -> dict[str, Any]:
+    """Return the connection manager's access log; none without a telemetry service."""
+    if not options.telemetry_service:
+        return {}
+    return {
+        "access_log": [
+            {
+                "name": "envoy.access_loggers.open_telemetry",
+                "typed_config": any_of(
+                    _LOG,
+                    grpc_service=_grpc_service(options),
+                    log_name=_SERVICE_NAME,
+                    buffer_flush_interval=timedelta(seconds=1),
+                    buffer_size_bytes={"value": 65_536},
+                    disable_builtin_labels=True,
+                    resource_attributes=_attributes({"service.name": _SERVICE_NAME}),
+                    body={"string_value": _BODY},
+                    attributes=_attributes(_ATTRIBUTES),
+                ),
+            }
+        ]
+    }
+
+
+def tracing(options: EdgeOptions) -> dict[str, Any]:
+    """Return the connection manager's tracing; none without a telemetry service."""
+    if not options.telemetry_service:
+        return {}
+    return {
+        "tracing": {
+            "random_sampling": {"value": options.trace_sampling},
+            "spawn_upstream_span": {"value": True},
+            "provider": {
+                "name": "envoy.tracers.opentelemetry",
+                "typed_config": any_of(
+                    _TRACER, grpc_service=_grpc_service(options), service_name=_SERVICE_NAME
+                ),
+            },
+        }
+    }
+
+
+def _grpc_service(options: EdgeOptions) -> dict[str, Any]:
+    return {"envoy_grpc": {"cluster_name": options.telemetry_service}, "timeout": _TIMEOUT}
+
+
+def _attributes(values: dict[str, str]) -> dict[str, Any]:
+    return {"values": [{"key": key, "value": {"string_value": v}} for key, v in values.items()]}

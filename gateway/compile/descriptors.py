@@ -1,0 +1,99 @@
+"""Descriptor sets: which methods stream, and all of them merged into one for the transcoder."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message import DecodeError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SETS_REMEMBERED = 512
+
+
+class InvalidDescriptors(Exception):
+    """A descriptor set can't be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What routing must know of a gRPC method."""
+
+    name: str
+    streams: bool
+    """In either direction."""
+
+
+@functools.lru_cache(maxsize=SETS_REMEMBERED)
+def methods(descriptor_set: bytes) -> Mapping[str, tuple[Method, ...]]:
+    """
+    Return the methods of each gRPC service in a serialised FileDescriptorSet.
+
+    Raises:
+        InvalidDescriptors: It is none.
+
+    """
+    found: dict[str, tuple[Method, ...]] = {}
+    for file in _parse(descriptor_set).file:
+        for service in file.service:
+            name = f"{file.package}.{service.name}" if file.package else service.name
+            found[name] = tuple(
+                Method(method.name, method.client_streaming or method.server_streaming)
+                for method in service.method
+            )
+    return found
+
+
+def merge(sets: Iterable[bytes]) -> bytes:
+    """
+    Return one FileDescriptorSet with the files of all *sets*, in an order fit for loading.
+
+    Raises:
+        InvalidDescriptors: Two of them differ in a file, or the whole doesn't hold together.
+
+    """
+    files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    for one in sets:
+        for file in _parse(one).file:
+            file.ClearField("source_code_info")
+            if files.setdefault(file.name, file) != file:
+                raise InvalidDescriptors(f"{file.name} differs from another service's")
+    result = descriptor_pb2.FileDescriptorSet()
+    placed: set[str] = set()
+    for name in sorted(files):
+        _place(name, files, placed, result)
+    pool = descriptor_pool.DescriptorPool()
+    for file in result.file:
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:
+            raise InvalidDescriptors(f"{file.name} doesn't load: {error}") from None
+    return result.SerializeToString(deterministic=True)
+
+
+def _place(
+    name: str,
+    files: Mapping[str, descriptor_pb2.FileDescriptorProto],
+    placed: set[str],
+    result: descriptor_pb2.FileDescriptorSet,
+) -> None:
+    if name in placed:
+        return
+    placed.add(name)
+    for dependency in files[name].dependency:
+        if dependency not in files:
+            raise InvalidDescriptors(f"{name} imports {dependency}, which isn't in the set")
+        _place(dependency, files, placed, result)
+    result.file.append(files[name])
+
+
+def _parse(descriptor_set: bytes) -> descriptor_pb2.FileDescriptorSet:
+    try:
+        return descriptor_pb2.FileDescriptorSet.FromString(descriptor_set)
+    except DecodeError:
+        raise InvalidDescriptors("it isn't a serialised FileDescriptorSet") from None

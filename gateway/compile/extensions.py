@@ -1,0 +1,116 @@
+"""Filter configs that change at run time: they come by ECDS, so no stream is cut for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.compile.envoy_api import any_of, make
+from gateway.compile.routes import CLAIMS_METADATA, JWT_AUTHN, matches
+from gateway.xds.resources import Resource, resource
+from meshkit.tokens import CLAIMS_HEADER
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.compile.options import EdgeOptions
+    from gateway.model import Catalog, Route, Service
+
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+TRANSCODER_CONFIG = "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"
+JWT_CONFIG = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+
+_PROVIDER = "mesh"
+
+
+def transcoder(grpc_services: Sequence[str], descriptors: bytes, options: EdgeOptions) -> Resource:
+    """
+    Return the config of the filter that makes gRPC calls of JSON ones.
+
+    Args:
+        grpc_services: Full names of those with a JSON API.
+        descriptors: One FileDescriptorSet with all of them.
+
+    """
+    body = {"value": options.json_body_bytes_max}
+    return _extension(
+        TRANSCODER,
+        any_of(
+            TRANSCODER_CONFIG,
+            proto_descriptor_bin=descriptors,
+            services=sorted(grpc_services),
+            print_options={"always_print_primitive_fields": True, "stream_newline_delimited": True},
+            convert_grpc_status=True,
+            url_unescape_spec="ALL_CHARACTERS_EXCEPT_RESERVED",
+            request_validation_options={
+                "reject_unknown_query_parameters": True,
+                "reject_binding_body_field_collisions": True,
+            },
+            max_request_body_size=body,
+            max_response_body_size=body,
+        ),
+    )
+
+
+def jwt_authn(rules: Sequence[dict[str, Any]], jwks: str, options: EdgeOptions) -> Resource:
+    """
+    Return the config of the filter that verifies tokens and refuses calls without one.
+
+    Args:
+        rules: What needs less than a token, from `public_rules`; the rest needs one.
+        jwks: The keys that sign tokens, as a JSON Web Key Set.
+
+    """
+    provider = make(
+        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider",
+        issuer=options.issuer,
+        audiences=[options.audience],
+        local_jwks={"inline_string": jwks},
+        forward=True,
+        from_headers=[{"name": "authorization", "value_prefix": "Bearer "}],
+        forward_payload_header=CLAIMS_HEADER,
+        payload_in_metadata=CLAIMS_METADATA,
+        clock_skew_seconds=int(options.clock_skew.total_seconds()),
+        require_expiration=True,
+        jwt_cache_config={"jwt_cache_size": options.token_cache_size},
+    )
+    rest = {"match": {"prefix": "/"}, "requires": {"provider_name": _PROVIDER}}
+    return _extension(
+        JWT_AUTHN,
+        any_of(JWT_CONFIG, providers={_PROVIDER: provider}, rules=[*rules, rest]),
+    )
+
+
+def public_rules(catalog: Catalog) -> Iterator[dict[str, Any]]:
+    """
+    Yield the rules of gRPC services that have anything public, in the order of their routes.
+
+    The same matches in the same order as the routes': a rule can't be looser than its route. A
+    token that is sent to a public method must still be good.
+    """
+    for name in sorted(catalog.services):
+        service = catalog.services[name]
+        routes = catalog.routes_of(name)
+        if not any(access.public for access in _accesses(service, routes)):
+            continue
+        for grpc_service in service.grpc_services:
+            for match in matches(service, routes, grpc_service):
+                access = (match.route and match.route.access) or service.access
+                provider = {"provider_name": _PROVIDER}
+                optional = {"requires_any": {"requirements": [provider, {"allow_missing": {}}]}}
+                yield {
+                    "match": match.condition(),
+                    "requires": optional if access.public else provider,
+                }
+
+
+def _accesses(service: Service, routes: Sequence[Route]) -> Iterator[Any]:
+    yield service.access
+    for route in routes:
+        if route.access is not None:
+            yield route.access
+
+
+def _extension(name: str, config: dict[str, Any]) -> Resource:
+    message = make("envoy.config.core.v3.TypedExtensionConfig", name=name, typed_config=config)
+    return resource(name, message.SerializeToString(deterministic=True))

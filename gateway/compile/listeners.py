@@ -1,0 +1,184 @@
+"""The edge's one listener, and the API listener of each service for gRPC clients."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from gateway.compile import extensions, routes
+from gateway.compile.access_logs import access_log, tracing
+from gateway.compile.envoy_api import any_of, make
+from gateway.compile.scopes import scoped_routes
+from gateway.compile.sources import CERTIFICATE_SECRET, ads, extension, secret
+from gateway.xds.resources import Resource, resource
+
+
+if TYPE_CHECKING:
+    from gateway.compile.options import EdgeOptions
+    from gateway.model import Service
+
+EDGE_LISTENER = "edge"
+
+_LISTENER = "envoy.config.listener.v3.Listener"
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_FILTERS = "envoy.extensions.filters.http"
+_BUFFER_BYTES = 256 * 1024
+_HANDSHAKE_TIMEOUT = timedelta(seconds=5)
+_IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
+_OUR_HEADERS = "x-aerofusion-"
+
+
+def edge_listener(options: EdgeOptions) -> Resource:
+    """
+    Return the edge's listener: TLS, HTTP/2 and HTTP/1.1.
+
+    It holds nothing that changes while the mesh runs, since a listener that changes drains its
+    connections, and with them every stream.
+    """
+    message = make(
+        _LISTENER,
+        name=EDGE_LISTENER,
+        address={"socket_address": {"address": options.address, "port_value": options.port}},
+        per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
+        listener_filters=[_connection_rate(options)],
+        # Two edges on one port would share its connections without a word.
+        enable_reuse_port={"value": False},
+        filter_chains=[
+            {
+                "transport_socket_connect_timeout": _HANDSHAKE_TIMEOUT,
+                "transport_socket": _tls(),
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": any_of(_MANAGER, **_edge_manager(options)),
+                    }
+                ],
+            }
+        ],
+    )
+    return resource(EDGE_LISTENER, message.SerializeToString(deterministic=True))
+
+
+def api_listener(service: Service) -> Resource:
+    """Return what a gRPC client finds for `xds:///<service>`."""
+    manager = any_of(
+        _MANAGER,
+        rds={"config_source": ads(), "route_config_name": service.id},
+        http_filters=[_router()],
+    )
+    message = make(_LISTENER, name=service.id, api_listener={"api_listener": manager})
+    return resource(service.id, message.SerializeToString(deterministic=True))
+
+
+def _edge_manager(options: EdgeOptions) -> dict[str, Any]:
+    """Return the connection manager, hardened as for the open internet."""
+    return {
+        "stat_prefix": "edge",
+        "codec_type": "AUTO",
+        "scoped_routes": scoped_routes(),
+        "http_filters": _http_filters(),
+        "early_header_mutation_extensions": [_strip_our_headers()],
+        "use_remote_address": {"value": True},
+        "normalize_path": {"value": True},
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "strip_any_host_port": True,
+        "server_name": "aerofusion",
+        "request_headers_timeout": timedelta(seconds=5),
+        "request_timeout": timedelta(0),  # Each route has its own.
+        "stream_idle_timeout": timedelta(seconds=300),
+        "delayed_close_timeout": timedelta(seconds=1),
+        "drain_timeout": timedelta(seconds=5),
+        "max_request_headers_kb": {"value": options.request_headers_kib_max},
+        "common_http_protocol_options": {
+            # No bound on a connection's age: at its end the streams on it would be cut.
+            "idle_timeout": _IDLE_CONNECTION_TIMEOUT,
+            "max_headers_count": {"value": 64},
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": {"value": options.streams_per_connection_max},
+            "initial_stream_window_size": {"value": 65_536},
+            "initial_connection_window_size": {"value": 1_048_576},
+            "max_outbound_frames": {"value": 10_000},
+            "max_outbound_control_frames": {"value": 1_000},
+            "max_consecutive_inbound_frames_with_empty_payload": {"value": 1},
+            "max_inbound_priority_frames_per_stream": {"value": 100},
+            "max_inbound_window_update_frames_per_data_frame_sent": {"value": 10},
+            "connection_keepalive": {
+                "interval": timedelta(seconds=30),
+                "timeout": timedelta(seconds=10),
+            },
+        },
+        **access_log(options),
+        **tracing(options),
+    }
+
+
+def _http_filters() -> list[dict[str, Any]]:
+    """
+    Return the filters in their order, which is security.
+
+    CORS answers preflights, and grpc_web unwraps, before anything is asked of a caller. Whatever
+    has a policy by route stands behind the transcoder: the route is known only there.
+    """
+    return [
+        _filter(routes.CORS, "cors.v3.Cors"),
+        _filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
+        extension(extensions.TRANSCODER, extensions.TRANSCODER_CONFIG),
+        _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
+        extension(routes.JWT_AUTHN, extensions.JWT_CONFIG),
+        _filter(routes.RBAC, "rbac.v3.RBAC"),
+        _router(),
+    ]
+
+
+def _router() -> dict[str, Any]:
+    return _filter("envoy.filters.http.router", "router.v3.Router")
+
+
+def _filter(name: str, message: str, **config: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": any_of(f"{_FILTERS}.{message}", **config)}
+
+
+def _strip_our_headers() -> dict[str, Any]:
+    """Return the mutation that runs before everything: only the edge writes those headers."""
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": any_of(
+            "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[
+                {"remove_on_match": {"key_matcher": {"prefix": _OUR_HEADERS, "ignore_case": True}}},
+                {"remove": "forwarded"},
+            ],
+        ),
+    }
+
+
+def _tls() -> dict[str, Any]:
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": any_of(
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            common_tls_context={
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificate_sds_secret_configs": [secret(CERTIFICATE_SECRET)],
+            },
+        ),
+    }
+
+
+def _connection_rate(options: EdgeOptions) -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.listener.local_ratelimit",
+        "typed_config": any_of(
+            "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
+            stat_prefix="edge_connections",
+            token_bucket={
+                "max_tokens": options.connections_per_second_max,
+                "tokens_per_fill": {"value": options.connections_per_second_max},
+                "fill_interval": timedelta(seconds=1),
+            },
+        ),
+    }

@@ -1,0 +1,40 @@
+"""What the compiler is told besides the catalog: the edge's settings. Fixed while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from meshkit.tokens import AUDIENCE, ISSUER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeOptions:
+    """Settings of the edge's one listener and of the filters in it."""
+
+    address: str = "127.0.0.1"
+    port: int = 8443
+    cors_origins: tuple[str, ...] = ()
+    """Origins, such as `https://console.example`, whose pages may call. `*`: every origin."""
+
+    issuer: str = ISSUER
+    audience: str = AUDIENCE
+    clock_skew: timedelta = timedelta(seconds=30)
+    """How far a token's times may be off."""
+
+    token_cache_size: int = 1000
+    """Verified tokens each worker remembers."""
+
+    trace_sampling: float = 100.0
+    """Share of requests without a trace of their own that get one, in percent."""
+
+    telemetry_service: str = "services/telemetry"
+    """Where access logs and spans go; "" for nowhere."""
+
+    streams_per_connection_max: int = 256
+    request_headers_kib_max: int = 12
+    """Below what services take, with room for the headers the edge adds."""
+
+    connections_per_second_max: int = 1000
+    json_body_bytes_max: int = 4 * 1024 * 1024
+    """Largest body of a JSON request or response."""

@@ -1,0 +1,270 @@
+"""Services and their routes to route configurations."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from gateway.compile.descriptors import methods
+from gateway.compile.envoy_api import any_of, make
+from gateway.model import Access, Destination, HeaderMatch, Retry, Route, Service
+from gateway.xds.resources import Resource, resource
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.compile.options import EdgeOptions
+
+CORS = "envoy.filters.http.cors"
+JWT_AUTHN = "envoy.filters.http.jwt_authn"
+LOCAL_RATELIMIT = "envoy.filters.http.local_ratelimit"
+RBAC = "envoy.filters.http.rbac"
+CLAIMS_METADATA = "claims"
+"""Where jwt_authn leaves the token's payload for RBAC."""
+
+_CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
+_NONE = timedelta(0)
+_CORS_MAX_AGE_S = "7200"
+_REQUEST_HEADERS = (
+    "authorization, content-type, grpc-timeout, traceparent, tracestate, x-grpc-web, x-user-agent"
+)
+_RESPONSE_HEADERS = "grpc-message, grpc-status, grpc-status-details-bin, x-request-id"
+_ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+_RETRY_ON = "connect-failure,refused-stream,unavailable"
+_PROXYLESS_RETRY_ON = "unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One entry of a route table: which calls, and the route behind them."""
+
+    grpc_service: str
+    method: str
+    """Empty: every method."""
+
+    streams: bool
+    route: Route | None
+    """None: the rule that calls go to the service that offers them."""
+
+    def condition(self) -> dict[str, Any]:
+        """Return it as Envoy's RouteMatch."""
+        headers = [_header(match) for match in self.route.headers] if self.route else []
+        prefix = f"/{self.grpc_service}/"
+        if self.method:
+            return {"path": prefix + self.method, "headers": headers}
+        return {"prefix": prefix, "headers": headers}
+
+
+def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Iterator[Match]:
+    """
+    Yield what tells the calls of *grpc_service* apart, in the order they are tried.
+
+    A route for every method comes as one match for each streaming method and one for the rest,
+    since only unary calls have a time limit. Methods nobody described count as streams: a
+    stream must not be cut by a guess.
+    """
+    described = methods(service.descriptor_set) if service.descriptor_set else {}
+    known = {method.name: method.streams for method in described.get(grpc_service, ())}
+    for route in (*(r for r in routes if r.grpc_service == grpc_service), None):
+        match = functools.partial(Match, grpc_service=grpc_service, route=route)
+        if route is not None and route.grpc_method:
+            method = route.grpc_method
+            yield match(method=method, streams=known.get(method, True))
+            continue
+        for name, streams in known.items():
+            if streams:
+                yield match(method=name, streams=True)
+        yield match(method="", streams=not known)
+
+
+def edge_routes(
+    service: Service, routes: Sequence[Route], grpc_service: str, options: EdgeOptions
+) -> Resource:
+    """Return what the edge does with calls of *grpc_service*; its name is the service's."""
+    found = []
+    for match in matches(service, routes, grpc_service):
+        access = (match.route and match.route.access) or service.access
+        made: dict[str, Any] = {
+            "match": match.condition(),
+            "route": {
+                **_destination(service, match.route),
+                **_limits(service, match),
+                **_retry(match.route, _RETRY_ON),
+            },
+        }
+        if match.route is not None:
+            made["name"] = match.route.name
+        if access.roles:
+            made["typed_per_filter_config"] = {RBAC: _any(**_rbac(access))}
+        found.append(made)
+    configs = {CORS: _any(**_cors(options))}
+    if service.rate_limit is not None:
+        configs[LOCAL_RATELIMIT] = _any(**_rate_limit(service))
+    return _configuration(grpc_service, found, configs)
+
+
+def area_routes(area: str, options: EdgeOptions) -> Resource:
+    """
+    Return what the edge does with JSON paths that begin with `/<area>/`.
+
+    The transcoder turns them into gRPC paths, and their scope is chosen anew. Before that only
+    CORS looks at the route, and what the transcoder left alone has nowhere to go.
+    """
+    unknown = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
+    return _configuration(area, [unknown], {CORS: _any(**_cors(options))})
+
+
+def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
+    """Return where a gRPC client's calls to `xds:///<service>` go; its name is the service's id."""
+    found = [
+        {
+            "match": match.condition(),
+            "route": {
+                **_destination(service, match.route),
+                **_limits(service, match, idle=False),
+                **_retry(match.route, _PROXYLESS_RETRY_ON),
+            },
+        }
+        for grpc_service in service.grpc_services
+        for match in matches(service, routes, grpc_service)
+    ]
+    # Health and reflection belong to every service.
+    found.append({"match": {"prefix": ""}, "route": {"cluster": service.name}})
+    return _configuration(service.id, found, {})
+
+
+def _configuration(
+    name: str, routes: list[dict[str, Any]], filter_configs: dict[str, Any]
+) -> Resource:
+    message = make(
+        _CONFIGURATION,
+        name=name,
+        virtual_hosts=[
+            {
+                "name": name,
+                "domains": ["*"],
+                "routes": routes,
+                "typed_per_filter_config": filter_configs,
+            }
+        ],
+    )
+    return resource(name, message.SerializeToString(deterministic=True))
+
+
+def _header(match: HeaderMatch) -> dict[str, Any]:
+    if match.present is not None:
+        return {"name": match.name, "present_match": match.present}
+    if match.exact is not None:
+        return {"name": match.name, "string_match": {"exact": match.exact}}
+    return {"name": match.name, "string_match": {"prefix": match.prefix}}
+
+
+def _destination(service: Service, route: Route | None) -> dict[str, Any]:
+    destinations = route.destinations if route else (Destination(service=service.name, weight=1),)
+    if len(destinations) == 1:
+        return {"cluster": destinations[0].service}
+    return {
+        "weighted_clusters": {
+            "clusters": [
+                {"name": destination.service, "weight": {"value": destination.weight}}
+                for destination in destinations
+            ]
+        }
+    }
+
+
+def _limits(service: Service, match: Match, *, idle: bool = True) -> dict[str, Any]:
+    """
+    Return the time limits of a match.
+
+    `timeout` would answer UNAVAILABLE; the stream's duration answers DEADLINE_EXCEEDED and
+    heeds the caller's own deadline.
+    """
+    if match.streams:
+        limits: dict[str, Any] = {
+            "timeout": _NONE,
+            "max_stream_duration": {"max_stream_duration": _NONE, "grpc_timeout_header_max": _NONE},
+        }
+        return limits | ({"idle_timeout": service.stream_idle_timeout} if idle else {})
+    limit = (match.route and match.route.timeout) or service.unary_timeout
+    return {
+        "timeout": _NONE,
+        "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
+    }
+
+
+def _retry(route: Route | None, retry_on: str) -> dict[str, Any]:
+    retry: Retry | None = route.retry if route else None
+    if retry is None:
+        return {}
+    policy: dict[str, Any] = {
+        "retry_on": retry_on,
+        "num_retries": {"value": retry.attempts_max},
+        "retry_back_off": {
+            "base_interval": timedelta(milliseconds=25),
+            "max_interval": timedelta(milliseconds=250),
+        },
+    }
+    if retry.per_try_timeout is not None:
+        policy["per_try_timeout"] = retry.per_try_timeout
+    return {"retry_policy": policy}
+
+
+def _any(**packed: Any) -> Any:
+    return make("google.protobuf.Any", **packed)
+
+
+def _cors(options: EdgeOptions) -> dict[str, Any]:
+    """Return the CORS policy. Preflights of other origins end here; none goes further."""
+    return any_of(
+        "envoy.extensions.filters.http.cors.v3.CorsPolicy",
+        allow_origin_string_match=[
+            {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin}
+            for origin in options.cors_origins
+        ],
+        allow_methods="GET, POST, PATCH, PUT, DELETE, OPTIONS",
+        allow_headers=_REQUEST_HEADERS,
+        expose_headers=_RESPONSE_HEADERS,
+        max_age=_CORS_MAX_AGE_S,
+        forward_not_matching_preflights={"value": False},
+    )
+
+
+def _rbac(access: Access) -> dict[str, Any]:
+    roles = [
+        {
+            "sourced_metadata": {
+                "metadata_matcher": {
+                    "filter": JWT_AUTHN,
+                    "path": [{"key": CLAIMS_METADATA}, {"key": "roles"}],
+                    "value": {"list_match": {"one_of": {"string_match": {"exact": role}}}},
+                }
+            }
+        }
+        for role in access.roles
+    ]
+    policy = make("envoy.config.rbac.v3.Policy", permissions=[{"any": True}], principals=roles)
+    return any_of(
+        "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
+        rbac={"rules": {"action": "ALLOW", "policies": {"roles": policy}}},
+    )
+
+
+def _rate_limit(service: Service) -> dict[str, Any]:
+    limit = service.rate_limit
+    assert limit is not None, "only asked for with a limit"
+    return any_of(
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        stat_prefix=service.id,
+        token_bucket={
+            "max_tokens": limit.burst,
+            "tokens_per_fill": {"value": limit.per_second},
+            "fill_interval": timedelta(seconds=1),
+        },
+        filter_enabled=_ALWAYS,
+        filter_enforced=_ALWAYS,
+        rate_limited_as_resource_exhausted=True,
+    )
