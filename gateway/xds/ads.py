@@ -1,0 +1,289 @@
+"""The aggregated discovery service: streams around the pure plans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from opentelemetry import metrics
+
+from gateway.compile.envoy_api import make, message_class
+from gateway.xds.delta import DeltaSubscription
+from gateway.xds.feed import Feed, Flavour
+from gateway.xds.plan import Plan
+from gateway.xds.resources import BY_TYPE_URL, ResourceType
+from gateway.xds.sotw import SotwSubscription
+from gateway.xds.subscription import Push, Request
+from meshkit.authz import current_caller
+from meshkit.errors import InvalidInput, Overloaded, PermissionDenied, Unavailable
+
+
+if TYPE_CHECKING:
+    from meshkit.authz import Caller
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+DELTA_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
+SOTW_METHOD = f"/{SERVICE}/StreamAggregatedResources"
+
+_DISCOVERY = "envoy.service.discovery.v3"
+_MAY_BE_EDGE = frozenset({"edge", "operator"})
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdsLimits:
+    """Every bound of the discovery streams."""
+
+    streams_max: int = 500
+    """Streams at once; more are refused."""
+
+    first_request_timeout: timedelta = timedelta(seconds=5)
+    """A stream that says nothing for this long after it began is closed."""
+
+    barrier_timeout: timedelta = timedelta(seconds=10)
+    """How long a client's missing answer holds its own plan up."""
+
+    names_max: int = 20_000
+    """Names in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """How one of the two variants is read and written."""
+
+    subscription: Callable[[ResourceType], Any]
+    read: Callable[[Any], Request]
+    write: Callable[[Push], Any]
+
+
+class Session:
+    """One stream."""
+
+    def __init__(self, node_id: str, caller: Caller, flavour: Flavour, plan: Plan) -> None:
+        self.node_id = node_id
+        self.peer = f"spiffe://aerofusion/{caller.service}/{caller.replica}"
+        self.flavour = flavour
+        self.plan = plan
+        self.connect_time = datetime.now(UTC)
+        self.wake = asyncio.Event()
+
+
+class AggregatedDiscovery:
+    """Serves both variants from one feed."""
+
+    def __init__(self, feed: Feed, *, limits: AdsLimits, stopping: asyncio.Event) -> None:
+        self.sessions: set[Session] = set()
+        self._feed = feed
+        self._limits = limits
+        self._stopping = stopping
+        meter = metrics.get_meter("gateway")
+        self._pushes = meter.create_counter("gateway.xds.pushes", description="Responses sent")
+        self._refusals = meter.create_counter(
+            "gateway.xds.refusals", description="Resources that clients refused"
+        )
+        meter.create_observable_gauge(
+            "gateway.xds.streams",
+            callbacks=[lambda _: [metrics.Observation(len(self.sessions))]],
+            description="Streams open",
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Serve on *server*."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            method.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(
+                self._handler(variant),
+                request_deserializer=message_class(f"{_DISCOVERY}.{message}Request").FromString,
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for method, message, variant in (
+                (DELTA_METHOD, "DeltaDiscovery", _DELTA),
+                (SOTW_METHOD, "Discovery", _SOTW),
+            )
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    def _handler(self, variant: _Variant) -> Callable[[AsyncIterator[Any], Any], Any]:
+        async def handle(requests: AsyncIterator[Any], context: Any) -> None:
+            await self._stream(variant, requests, context)
+
+        return handle
+
+    async def _stream(self, variant: _Variant, requests: AsyncIterator[Any], context: Any) -> None:
+        if len(self.sessions) >= self._limits.streams_max:
+            raise Overloaded(
+                "TOO_MANY_ADS_STREAMS",
+                "As many discovery streams are open as this replica takes; try another.",
+            )
+        first = await self._first(requests)
+        caller = current_caller()
+        flavour = Flavour.of(first.node.user_agent_name)
+        if flavour is Flavour.EDGE and caller.service not in _MAY_BE_EDGE:
+            raise PermissionDenied(
+                "CALLER_NOT_ALLOWED", "Only the edge gets the edge's configuration."
+            )
+        plan = Plan(
+            variant.subscription,
+            barrier_timeout=self._limits.barrier_timeout.total_seconds(),
+        )
+        session = Session(first.node.id, caller, flavour, plan)
+        log.info("ads_opened", node=session.node_id, peer=session.peer, flavour=flavour.value)
+        unwatch = self._feed.watch(flavour, session.wake.set)
+        reader = asyncio.create_task(self._read(session, variant, first, requests))
+        stopper = asyncio.create_task(self._wake_to_stop(session))
+        self.sessions.add(session)
+        try:
+            await self._write(session, variant, reader, context)
+        finally:
+            self.sessions.discard(session)
+            unwatch()
+            for task in (reader, stopper):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+            log.info("ads_closed", node=session.node_id, peer=session.peer)
+
+    async def _first(self, requests: AsyncIterator[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._limits.first_request_timeout.total_seconds()):
+                return await anext(requests)
+        except (TimeoutError, StopAsyncIteration):
+            raise InvalidInput(
+                "ADS_REQUEST_MISSING", "A discovery stream begins with a request."
+            ) from None
+
+    async def _read(
+        self, session: Session, variant: _Variant, first: Any, requests: AsyncIterator[Any]
+    ) -> None:
+        """Take note of each request; ends with the client's side of the stream."""
+        try:
+            self._note(session, variant, first)
+            async for message in requests:
+                self._note(session, variant, message)
+        finally:
+            session.wake.set()
+
+    async def _wake_to_stop(self, session: Session) -> None:
+        await self._stopping.wait()
+        session.wake.set()
+
+    async def _write(
+        self, session: Session, variant: _Variant, reader: asyncio.Task[None], context: Any
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            if reader.done():
+                await reader
+                return
+            session.wake.clear()
+            session.plan.on_snapshot(self._feed.newest(session.flavour))
+            for push in session.plan.step(loop.time()):
+                self._pushes.add(1, {"type": push.kind.key})
+                await context.write(variant.write(push))
+            deadline = session.plan.deadline()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await session.wake.wait()
+        raise Unavailable("SHUTTING_DOWN", "This replica is stopping; connect again.")
+
+    def _note(self, session: Session, variant: _Variant, message: Any) -> None:
+        kind = BY_TYPE_URL.get(message.type_url)
+        if kind is None:
+            # Another kind of resource isn't an error: there simply is none.
+            log.debug("ads_unknown_type", type_url=message.type_url, node=session.node_id)
+            return
+        request = variant.read(message)
+        if len(request.names) > self._limits.names_max:
+            raise InvalidInput("ADS_TOO_MANY_NAMES", "The request names too many resources.")
+        subscription = session.plan.subscriptions.get(kind)
+        out = subscription.pending if subscription else None
+        refusals = session.plan.on_request(kind, request, asyncio.get_running_loop().time())
+        verdicts = self._feed.verdicts[session.flavour]
+        if request.error:
+            log.warning(
+                "ads_refused",
+                node=session.node_id,
+                type=kind.key,
+                resources=[refusal.resource.name for refusal in refusals],
+                error=request.error,
+            )
+        if refusals:
+            self._refusals.add(len(refusals), {"type": kind.key})
+            verdicts.refuse(refusals, node_id=session.node_id, time=datetime.now(UTC))
+            self._feed.reconsider(session.flavour)
+        elif (
+            out is not None
+            and request.nonce == out.nonce
+            and not request.error
+            and verdicts.accept(out)
+        ):
+            self._feed.reconsider(session.flavour)
+        session.wake.set()
+
+
+def _read_delta(message: Any) -> Request:
+    return Request(
+        names=tuple(message.resource_names_subscribe),
+        unsubscribe=tuple(message.resource_names_unsubscribe),
+        held=dict(message.initial_resource_versions),
+        nonce=message.response_nonce,
+        error=_error(message),
+    )
+
+
+def _read_sotw(message: Any) -> Request:
+    return Request(
+        names=tuple(message.resource_names),
+        nonce=message.response_nonce,
+        error=_error(message),
+    )
+
+
+def _error(message: Any) -> str:
+    """Return why the client refuses: its presence tells, not its text."""
+    if not message.HasField("error_detail"):
+        return ""
+    return message.error_detail.message or "no reason given"
+
+
+def _write_delta(push: Push) -> Any:
+    return make(
+        f"{_DISCOVERY}.DeltaDiscoveryResponse",
+        type_url=push.kind.type_url,
+        nonce=push.nonce,
+        system_version_info=push.version,
+        resources=[
+            {
+                "name": item.name,
+                "version": item.version,
+                "resource": make(
+                    "google.protobuf.Any", type_url=push.kind.type_url, value=item.value
+                ),
+            }
+            for item in push.upserts
+        ],
+        removed_resources=push.removals,
+    )
+
+
+def _write_sotw(push: Push) -> Any:
+    return make(
+        f"{_DISCOVERY}.DiscoveryResponse",
+        type_url=push.kind.type_url,
+        nonce=push.nonce,
+        version_info=push.version,
+        resources=[
+            make("google.protobuf.Any", type_url=push.kind.type_url, value=item.value)
+            for item in push.upserts
+        ],
+    )
+
+
+_DELTA = _Variant(DeltaSubscription, _read_delta, _write_delta)
+_SOTW = _Variant(SotwSubscription, _read_sotw, _write_sotw)

@@ -1,0 +1,122 @@
+"""
+In which order a stream is told of a change: make before break, with ACKs as barriers.
+
+    clusters and endpoints come      Envoy holds the ACK back until they are warm
+    listeners, scopes, routes and    nothing points at what isn't there
+      filter configs come
+    scopes and listeners go          last of what points at it goes first
+    routes and filter configs go
+    clusters go
+    endpoints go
+
+A stream works towards one snapshot until it holds all of it, and only then looks at the newest:
+changes that come meanwhile are told as one. A client that doesn't answer holds the plan up for
+`barrier_timeout` at each barrier, not for ever: a cluster may never get warm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.xds.resources import BY_KEY, ResourceType, Snapshot
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.xds.subscription import Push, Refusal, Request, Subscription
+
+SubscriptionFactory = Callable[[ResourceType], "Subscription"]
+
+_STAGES: tuple[tuple[tuple[str, ...], bool], ...] = (
+    (("CDS", "EDS"), False),
+    (("LDS", "SRDS", "RDS", "ECDS"), False),
+    (("SRDS", "LDS"), True),
+    (("RDS", "ECDS"), True),
+    (("CDS",), True),
+    (("EDS",), True),
+)
+"""Types, and whether what is obsolete of them goes now. Each stage waits for those before."""
+
+
+class Plan:
+    """One stream's way from what its client holds to the newest snapshot. Pure."""
+
+    def __init__(self, make: SubscriptionFactory, *, barrier_timeout: float) -> None:
+        """*barrier_timeout* is in seconds of whatever clock `now` is read from."""
+        self.subscriptions: dict[ResourceType, Subscription] = {}
+        self.acked_revision = 0
+        """The newest revision of which the client has acknowledged all it asked for."""
+        self._make = make
+        self._barrier_timeout = barrier_timeout
+        self._target = Snapshot()
+        self._newest = Snapshot()
+        self._nonces = 0
+        self._blocked_at: tuple[int, float] | None = None
+        """The stage that waits, and since when."""
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Take note of the newest snapshot."""
+        self._newest = snapshot
+
+    def on_request(self, kind: ResourceType, request: Request, now: float) -> Sequence[Refusal]:
+        """Take note of a request; returns what the client refused."""
+        if kind not in self.subscriptions:
+            self.subscriptions[kind] = self._make(kind)
+        return self.subscriptions[kind].on_request(request, now)
+
+    def step(self, now: float) -> list[Push]:
+        """Return what is to be sent now, in this order."""
+        pushes: list[Push] = []
+        complete = self._run(now, pushes)
+        if complete and self._newest is not self._target:
+            self._target = self._newest
+            self._run(now, pushes)
+        return pushes
+
+    def deadline(self) -> float | None:
+        """Return when `step` will go on without an answer, or None: there is nothing to await."""
+        if self._blocked_at is None:
+            return None
+        return self._blocked_at[1] + self._barrier_timeout
+
+    def _run(self, now: float, pushes: list[Push]) -> bool:
+        """Go as far as the barriers let; returns whether the target is reached or given up."""
+        for number, (keys, removals) in enumerate(_STAGES):
+            waits = False
+            for key in keys:
+                waits = self._offer(BY_KEY[key], pushes, removals=removals) or waits
+            if waits and not self._given_up(number, now):
+                return False
+        if not any(one.busy for one in self.subscriptions.values()):
+            self._blocked_at = None
+            self.acked_revision = self._target.revision
+        return True
+
+    def _offer(self, kind: ResourceType, pushes: list[Push], *, removals: bool) -> bool:
+        subscription = self.subscriptions.get(kind)
+        if subscription is None:
+            return False
+        push = subscription.offer(self._target.of(kind), str(self._nonces + 1), removals=removals)
+        if push is not None:
+            self._nonces += 1
+            pushes.append(push)
+            if kind.key == "CDS" and BY_KEY["EDS"] in self.subscriptions:
+                # A cluster that changes warms up again, and Envoy doesn't ask for its endpoints.
+                names = [item.name for item in push.upserts]
+                self.subscriptions[BY_KEY["EDS"]].resend(names)
+        return subscription.busy
+
+    def _given_up(self, stage: int, now: float) -> bool:
+        """Return whether *stage* has waited long enough; begins its wait if it is new."""
+        if self._blocked_at is None:
+            self._blocked_at = (stage, now)
+            return False
+        first, since = self._blocked_at
+        over = now >= since + self._barrier_timeout
+        if first > stage or (first < stage and not over):
+            self._blocked_at = (stage, now)
+            return False
+        # Where an earlier stage is given up the order is lost already: wait no more.
+        return over
