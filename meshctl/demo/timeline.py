@@ -70,7 +70,7 @@ CLEARED_AFTER_ARRIVAL = timedelta(minutes=20)
 CLEARED_AFTER_OTHERS = timedelta(hours=2)
 GATES_PER_AIRPORT = {
     "EWR": ("A", "B", "C"),
-    "JFK": ("1", "2", "4", "5", "8"),
+    "JFK": ("T1-", "T2-", "T4-", "T5-", "T8-"),
     "LGA": ("B", "C", "D"),
 }
 GATES_PER_TERMINAL = 30

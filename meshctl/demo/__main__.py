@@ -1,0 +1,43 @@
+"""The demo's processes: `python -m meshctl.demo flightinfo|devices|mailsink [check-config]`."""
+
+from __future__ import annotations
+
+import sys
+
+
+USAGE = "usage: python -m meshctl.demo flightinfo|devices|mailsink [serve|check-config]"
+EX_USAGE = 64  # As in sysexits.h: the command line is at fault.
+
+
+def main(argv: list[str]) -> int:
+    """Run one process; return its exit code, as `meshkit.main.run_service` gives it."""
+    # Each process imports only what it needs itself: together they are to stay small.
+    match argv:
+        case ["flightinfo", *rest]:
+            from meshctl.demo import flightinfo, settings  # noqa: PLC0415
+            from meshkit.main import run_service  # noqa: PLC0415
+
+            return run_service(
+                "flightinfo", settings.FlightinfoSettings, flightinfo.serve, rest or ["serve"]
+            )
+        case ["devices", *rest]:
+            from meshctl.demo import devices, settings  # noqa: PLC0415
+            from meshkit.main import run_service  # noqa: PLC0415
+
+            return run_service(
+                "devices", settings.DevicesSettings, devices.serve, rest or ["serve"]
+            )
+        case ["mailsink", *rest]:
+            from meshctl.demo import mailsink, settings  # noqa: PLC0415
+            from meshkit.main import run_service  # noqa: PLC0415
+
+            return run_service(
+                "mailsink", settings.MailsinkSettings, mailsink.serve, rest or ["serve"]
+            )
+        case _:
+            sys.stderr.write(f"{USAGE}\n")
+            return EX_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""
+The flight board of an airport: one record for each flight, from its publication to its clearing.
+
+Pure: an occurrence in, the change of the record out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from meshctl.demo.replay import Occurrence, Position
+from meshctl.demo.timeline import Kind
+
+
+Cell = str | int | datetime
+
+FIELDS: dict[str, type[str | int | datetime]] = {
+    "flight": str,
+    "airline": str,
+    "destination": str,
+    "scheduled": datetime,
+    "expected": datetime,
+    "delay_minutes": int,
+    "gate": str,
+    "status": str,
+}
+"""What a record of a board consists of."""
+
+EVENTS_PER_WINDOW_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of a board."""
+
+    number: int
+    """Greater for each later change; the same for the same occurrence, however often it is made."""
+
+    airport: str
+    record: str
+
+    fields: dict[str, Cell] | None
+    """What to set, the rest stays; None removes the record."""
+
+
+def space_of(airport: str) -> str:
+    """Id of the space that holds the board of *airport*, such as `board-ewr`."""
+    return f"board-{airport.lower()}"
+
+
+def number_of(position: Position) -> int:
+    """A number for a mutation, ordered as positions are, from 1 up."""
+    assert position.index < EVENTS_PER_WINDOW_MAX, "a day has some thousand events"
+    return position.window * EVENTS_PER_WINDOW_MAX + position.index + 1
+
+
+def change_of(occurrence: Occurrence) -> Change:
+    """How *occurrence* changes its airport's board."""
+    event = occurrence.event
+    return Change(
+        number=number_of(occurrence.position),
+        airport=event.flight.origin,
+        record=occurrence.flight_id,
+        fields=_fields(occurrence),
+    )
+
+
+def _fields(occurrence: Occurrence) -> dict[str, Cell] | None:
+    event, flight = occurrence.event, occurrence.event.flight
+    if event.kind is Kind.CLEARED:
+        return None
+    if event.kind is Kind.SCHEDULED:
+        return {
+            "flight": flight.designator,
+            "airline": flight.airline,
+            "destination": flight.place.city,
+            "scheduled": occurrence.shifted(flight.scheduled),
+            "expected": occurrence.shifted(event.expected),
+            "delay_minutes": 0,
+            "gate": "",
+            "status": event.kind.value,
+        }
+    if event.kind is Kind.GATE:
+        return {"gate": event.gate}
+    fields: dict[str, Cell] = {"status": event.kind.value}
+    if event.kind in (Kind.DELAYED, Kind.BOARDING, Kind.DEPARTED):
+        fields["expected"] = occurrence.shifted(event.expected)
+        fields["delay_minutes"] = event.delay // timedelta(minutes=1)
+    return fields
