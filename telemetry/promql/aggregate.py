@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +39,7 @@ def aggregate(ev: Evaluator, node: nodes.Aggregate) -> Vector:
     Raises:
         BadQuery: The operator isn't supported.
         QueryFailed: Its parameter makes no sense.
+
     """
     of = ev.vector(node.expr)
     if node.op == "count_values":

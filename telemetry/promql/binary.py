@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import labels as lb
-from telemetry.promql import matching
+from telemetry.promql import matching, nodes
 from telemetry.promql.errors import BadQuery
 from telemetry.promql.values import Scalar, Value, Vector
 
@@ -15,7 +15,6 @@ from telemetry.promql.values import Scalar, Value, Vector
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from telemetry.promql import nodes
     from telemetry.promql.kernels import Bools, Floats
 
 ARITHMETIC: Mapping[str, Callable[[Floats, Floats], Floats]] = {
@@ -62,6 +61,7 @@ def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
 
     Raises:
         QueryFailed: Several series match where one must.
+
     """
     with np.errstate(all="ignore"):
         match left, right:
@@ -72,7 +72,7 @@ def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
             case Scalar(), Vector():
                 return _with_scalar(node, right, left.values[np.newaxis], right.values)
             case Vector(), Vector():
-                if node.matching.card is matching.nodes.Card.MANY_TO_MANY:
+                if node.matching.card is nodes.Card.MANY_TO_MANY:
                     return matching.combine_sets(node, left, right)
                 return _between_vectors(node, left, right)
     raise BadQuery("an operator needs scalars or instant vectors")

@@ -75,6 +75,7 @@ class Engine:
             BadQuery, QueryFailed: Fix the query.
             QueryTooLarge: Ask for less.
             QueryTimedOut: Ask for less, or wait.
+
         """
         query, value = self._evaluate(text, at_ms, at_ms, 0, lookback)
         match value:
@@ -103,6 +104,7 @@ class Engine:
             BadQuery, QueryFailed: Fix the query.
             QueryTooLarge: Ask for less.
             QueryTimedOut: Ask for less, or wait.
+
         """
         if step_ms <= 0:
             raise BadQuery("zero or negative query resolution step widths are not accepted")
@@ -155,6 +157,7 @@ def finished(value: Vector) -> Vector:
 
     Raises:
         QueryFailed: Series without their names are the same.
+
     """
     labels = [
         lb.without_metadata(labels) if drop else labels
@@ -167,10 +170,10 @@ def finished(value: Vector) -> Vector:
 
 def _rows(times: Ints, value: Vector) -> list[Series]:
     there = value.present.any(axis=1)
-    complete = value.present.all(axis=1)
+    complete = set(np.flatnonzero(value.present.all(axis=1)).tolist())
     rows = []
     for i in np.flatnonzero(there).tolist():
-        if complete[i]:
+        if i in complete:
             rows.append(Series(labels=value.labels[i], ts=times, values=value.values[i]))
         else:
             here: Bools = value.present[i]

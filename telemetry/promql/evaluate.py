@@ -85,6 +85,8 @@ class Evaluator:
             case nodes.Negate():
                 return binary.negate(self.value(node.expr))
             case nodes.Call():
+                if node.name not in FUNCTIONS:
+                    raise BadQuery(f"{node.name}() isn't supported", function=node.name)
                 return self._account(FUNCTIONS[node.name].apply(self, node.args))
             case nodes.Aggregate():
                 return self._account(aggregate.aggregate(self, node))

@@ -55,7 +55,7 @@ def fold_windows(fold: int, ts: Ints, values: Floats, lo: Ints, hi: Ints) -> tup
                 out[s, t] = values[first]
             elif fold == 7:
                 out[s, t] = values[stop - 1]
-            elif fold == 8 or fold == 9:
+            elif fold in (8, 9):
                 out[s, t] = _transitions(fold, values, first, stop)
             elif fold == 10:
                 out[s, t] = ts[first] / 1000.0
@@ -133,7 +133,7 @@ def _extreme(fold: int, ts: Ints, values: Floats, first: int, stop: int) -> floa
             better = x >= best
         if better or math.isnan(best):
             best, when = x, ts[i]
-    return best if fold <= 3 else when / 1000.0
+    return float(best if fold <= 3 else when / 1000.0)
 
 
 @compiled

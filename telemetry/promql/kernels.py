@@ -12,13 +12,11 @@ results agree with Prometheus to the bit wherever its own arithmetic is the same
 from __future__ import annotations
 
 import math
-
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-
 from numpy.typing import NDArray
 
 
@@ -67,7 +65,7 @@ def bounds(ts: Ints, offsets: Ints, ends: Ints, range_ms: int) -> tuple[Ints, In
 
 
 @compiled
-def latest(
+def latest(  # noqa: PLR0917 - numba's functions take positions
     ts: Ints, values: Floats, stale: Bools, offsets: Ints, ends: Ints, lookback_ms: int
 ) -> tuple[Floats, Bools, Ints]:
     """Return each step's newest value, whether there is one, and its time."""
@@ -89,14 +87,14 @@ def latest(
 
 
 @compiled
-def extrapolated(
+def extrapolated(  # noqa: PLR0917 - numba's functions take positions
     ts: Ints,
     values: Floats,
     lo: Ints,
     hi: Ints,
     ends: Ints,
     range_ms: int,
-    is_counter: bool,  # noqa: FBT001 - numba's functions take positions
+    is_counter: bool,  # noqa: FBT001 - as above
     is_rate: bool,  # noqa: FBT001 - as above
 ) -> tuple[Floats, Bools]:
     """Return rate, increase or delta by Prometheus's rules of extrapolation."""
@@ -154,7 +152,7 @@ def instantaneous(
     values: Floats,
     lo: Ints,
     hi: Ints,
-    is_rate: bool,  # noqa: FBT001 - numba's functions take positions
+    is_rate: bool,  # noqa: FBT001 - as above
 ) -> tuple[Floats, Bools]:
     """Return irate or idelta: from the last two samples of the window."""
     series, steps = lo.shape
@@ -176,13 +174,13 @@ def instantaneous(
 
 
 @compiled
-def regression(
+def regression(  # noqa: PLR0917 - numba's functions take positions
     ts: Ints,
     values: Floats,
     lo: Ints,
     hi: Ints,
     at: Ints,
-    at_first: bool,  # noqa: FBT001 - numba's functions take positions
+    at_first: bool,  # noqa: FBT001 - as above
 ) -> tuple[Floats, Floats, Bools]:
     """
     Return the least-squares line of each window: slope per second, intercept, presence.

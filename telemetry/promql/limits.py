@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -53,6 +52,7 @@ class Budget:
         Raises:
             QueryTooLarge: They are more than one query may touch.
             QueryTimedOut: The time is up.
+
         """
         self.samples += samples
         if self.samples > self.limits.samples_max:
@@ -73,6 +73,7 @@ class Budget:
 
         Raises:
             QueryTooLarge: More than one selector may find.
+
         """
         if count > self.limits.series_max:
             raise QueryTooLarge(

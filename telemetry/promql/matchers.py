@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +56,7 @@ def check(selection: Selection) -> None:
 
     Raises:
         BadQuery: A regular expression is malformed or too long.
+
     """
     for group in selection:
         for matcher in group:
@@ -81,6 +81,7 @@ def matches(values: Sequence[str], matcher: Matcher) -> Bools:
 
     Raises:
         BadQuery: Its regular expression is malformed or too long.
+
     """
     wanted = matcher.value
     if matcher.op is MatchOp.EQUAL:

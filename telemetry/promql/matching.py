@@ -46,15 +46,15 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
 
     Raises:
         QueryFailed: Several series match where one must.
+
     """
     swapped = rule.card is nodes.Card.ONE_TO_MANY
     many, one = (right, left) if swapped else (left, right)
-    fill_many, fill_one = (
-        (rule.fill_right, rule.fill_left) if swapped else (rule.fill_left, rule.fill_right)
-    )
+    # As Prometheus has it, fill_left is for the "many" side, wherever that stands.
+    fill_many, fill_one = rule.fill_left, rule.fill_right
     ones = _by_signature(rule, one)
     manies = _by_signature(rule, many)
-    both_sides = many.present.any(axis=0) & one.present.any(axis=0)
+    both_sides = np.logical_and(many.present.any(axis=0), one.present.any(axis=0))
     if fill_many is not None or fill_one is not None:
         both_sides[:] = True
     _check_one_side(rule, one, ones, both_sides)
@@ -147,6 +147,7 @@ def merge(value: Vector, *, keep: Bools | None = None, complaint: str = SAME_LAB
 
     Raises:
         QueryFailed: Two of them have a value at the same step.
+
     """
     kept = value.present if keep is None else keep
     index: dict[lb.Labels, int] = {}

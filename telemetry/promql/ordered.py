@@ -24,12 +24,12 @@ def quantile_of(q: float, values: Floats) -> float:
     ordered = np.sort(values)  # NaN comes last here,
     n = ordered.size
     rank = q * (n - 1)
-    below = max(0, int(math.floor(rank)))
+    below = max(0, math.floor(rank))
     above = min(n - 1, below + 1)
     weight = rank - math.floor(rank)
     # and first in PromQL: turn the order by the number of NaN.
     low, high = ordered[(below - nans) % n], ordered[(above - nans) % n]
-    return low * (1 - weight) + high * weight
+    return float(low * (1 - weight) + high * weight)
 
 
 @compiled
@@ -53,6 +53,8 @@ def mad_windows(values: Floats, lo: Ints, hi: Ints) -> tuple[Floats, Bools]:
         for t in range(steps):
             if hi[s, t] > lo[s, t]:
                 window = values[lo[s, t] : hi[s, t]]
+                if np.isnan(window).any():
+                    continue
                 median = quantile_of(0.5, window)
                 out[s, t] = quantile_of(0.5, np.abs(window - median))
     return out, hi > lo
@@ -85,7 +87,7 @@ _SMALL = 1e-12
 
 
 @compiled
-def _buckets(
+def _buckets(  # noqa: PLR0917 - numba's functions take positions
     upper: Floats, values: Floats, present: Bools, t: int, bound: Floats, count: Floats
 ) -> int:
     """Gather one step's buckets, ascending and distinct, into *bound* and *count*."""
@@ -166,15 +168,15 @@ def _interpolate(bound: Floats, count: Floats, n: int, rank: float) -> float:
     while b < n - 1 and not count[b] >= rank:
         b += 1
     if b == n - 1:
-        return bound[n - 2]
+        return float(bound[n - 2])
     if b == 0 and bound[0] <= 0:
-        return bound[0]
+        return float(bound[0])
     start, inside = 0.0, count[b]
     if b > 0:
         start = bound[b - 1]
         inside -= count[b - 1]
         rank -= count[b - 1]
-    return start + (bound[b] - start) * (rank / inside)
+    return float(start + (bound[b] - start) * (rank / inside))
 
 
 @compiled
@@ -211,11 +213,11 @@ def _rank(bound: Floats, count: Floats, n: int, at: float) -> float:
     start = 0.0 if bound[0] > 0 else -math.inf
     for b in range(n):
         if start >= at:
-            return min(below, count[n - 1])
+            return float(min(below, count[n - 1]))
         if bound[b] > at:
             if math.isinf(start):
-                return min(count[b], count[n - 1])
+                return float(min(count[b], count[n - 1]))
             rank = below + (count[b] - below) * (at - start) / (bound[b] - start)
-            return min(rank, count[n - 1])
+            return float(min(rank, count[n - 1]))
         below, start = count[b], bound[b]
-    return count[n - 1]
+    return float(count[n - 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +28,7 @@ def parse(text: str, limits: QueryLimits) -> nodes.Node:
 
     Raises:
         BadQuery: The text isn't PromQL, or has a part that isn't supported.
+
     """
     if len(text.encode()) > limits.text_bytes_max:
         raise BadQuery("The query is too long.", text_bytes_max=str(limits.text_bytes_max))
@@ -163,5 +163,7 @@ def _binary(tree: Any) -> nodes.Binary:
     )
 
 
-def _ms(duration: timedelta) -> int:
+def _ms(duration: timedelta | None) -> int:
+    if duration is None:
+        raise BadQuery("a duration is missing")
     return duration // _MILLISECOND

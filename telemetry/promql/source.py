@@ -42,5 +42,6 @@ class Source(Protocol):
 
         Raises:
             QueryTooLarge: More than *series_max* series match.
+
         """
         ...

@@ -85,7 +85,7 @@ def take(value: Vector, rows: Ints) -> Vector:
 
 def stale(values: Floats) -> Bools:
     """Return which samples are staleness markers, by their bits."""
-    return values.view(np.uint64) == np.uint64(STALE_BITS)
+    return np.equal(values.view(np.uint64), np.uint64(STALE_BITS))
 
 
 def offsets_of(counts: Ints) -> Ints:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +32,7 @@ def label_replace(ev: Evaluator, args: Args) -> Value:
 
     Raises:
         QueryFailed: The expression is malformed, or series become equal.
+
     """
     of = ev.vector(args[0])
     target, replacement, source, pattern = (ev.text(arg) for arg in args[1:5])
@@ -72,6 +72,7 @@ def label_join(ev: Evaluator, args: Args) -> Value:
 
     Raises:
         QueryFailed: Series become equal.
+
     """
     of = ev.vector(args[0])
     target, separator, *sources = (ev.text(arg) for arg in args[1:])
@@ -93,41 +94,41 @@ def _relabelled(of: Vector, labels: list[lb.Labels], target: str, changed: np.nd
 
 
 def sort(ev: Evaluator, args: Args) -> Value:
-    return _by_value(ev, args, "sort", descending=False)
+    return _by_value(ev, args, descending=False)
 
 
 def sort_desc(ev: Evaluator, args: Args) -> Value:
-    return _by_value(ev, args, "sort_desc", descending=True)
+    return _by_value(ev, args, descending=True)
 
 
-def _by_value(ev: Evaluator, args: Args, name: str, *, descending: bool) -> Vector:
+def _by_value(ev: Evaluator, args: Args, *, descending: bool) -> Vector:
     of = ev.vector(args[0])
     if not ev.query.is_instant:
-        _warn_of_range(ev, name)
+        _warn_of_range(ev)
         return of
     column = of.values[:, 0] if of.values.shape[1] else np.zeros(0)
     return take(of, np.argsort(-column if descending else column, kind="stable"))
 
 
-def _warn_of_range(ev: Evaluator, name: str) -> None:
+def _warn_of_range(ev: Evaluator) -> None:
     ev.query.warn(
-        f"{name} is ineffective for range queries since results are always ordered by labels"
+        "sort is ineffective for range queries since results are always ordered by labels"
     )
 
 
 def sort_by_label(ev: Evaluator, args: Args) -> Value:
-    return _by_label(ev, args, "sort_by_label", descending=False)
+    return _by_label(ev, args, descending=False)
 
 
 def sort_by_label_desc(ev: Evaluator, args: Args) -> Value:
-    return _by_label(ev, args, "sort_by_label_desc", descending=True)
+    return _by_label(ev, args, descending=True)
 
 
-def _by_label(ev: Evaluator, args: Args, name: str, *, descending: bool) -> Vector:
+def _by_label(ev: Evaluator, args: Args, *, descending: bool) -> Vector:
     of = ev.vector(args[0])
     names = [ev.text(arg) for arg in args[1:]]
     if not ev.query.is_instant:
-        _warn_of_range(ev, name)
+        _warn_of_range(ev)
         return of
     keys = [_natural_key(labels, names) for labels in of.labels]
     rows = sorted(range(len(keys)), key=keys.__getitem__, reverse=descending)

@@ -94,10 +94,8 @@ def _extrapolated(ev: Evaluator, args: Args, *, is_counter: bool, is_rate: bool)
 
 
 def _doubt_counters(ev: Evaluator, windows: Windows, present: Bools) -> None:
-    there = present.any(axis=1)
-    names = {
-        lb.get(labels, lb.NAME) for labels, has in zip(windows.labels, there, strict=True) if has
-    }
+    sampled = np.flatnonzero(present.any(axis=1)).tolist()
+    names = {lb.get(windows.labels[i], lb.NAME) for i in sampled}
     for name in sorted(names):
         if name and not name.endswith(_COUNTER_SUFFIXES):
             ev.query.inform(
