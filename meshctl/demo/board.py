@@ -55,13 +55,23 @@ def number_of(position: Position) -> int:
     return position.window * EVENTS_PER_WINDOW_MAX + position.index + 1
 
 
+def record_of(occurrence: Occurrence) -> str:
+    """
+    Id of the flight's record, such as `ua1545-ewr.0`.
+
+    Every other loop uses it again, since a space remembers each id it ever had; by then the flight
+    of two days before has been cleared.
+    """
+    return f"{occurrence.event.flight.key}.{occurrence.loop % 2}"
+
+
 def change_of(occurrence: Occurrence) -> Change:
     """How *occurrence* changes its airport's board."""
     event = occurrence.event
     return Change(
         number=number_of(occurrence.position),
         airport=event.flight.origin,
-        record=occurrence.flight_id,
+        record=record_of(occurrence),
         fields=_fields(occurrence),
     )
 

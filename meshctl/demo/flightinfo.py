@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -144,41 +145,43 @@ class DayRun:
         passengers = passengers_of(day, self._plan.passengers)
         run = self._progress.take_up(self._plan)
         try:
-            heads = await self._prepare(run, day, passengers)
+            run = await self._prepare(run, day, passengers)
         except Refused as error:
             raise FailedPrecondition(
                 "TENANT_NOT_PREPARED", f"The tenant could not be prepared: {error}"
             ) from error
         notes = [self._progress.noted(lane, run) for lane in LANES]
         self._keeper = Timekeeper(start_clock(replay, notes, speed_of(self._settings), utc_now()))
-        log.info("replaying", date=self._plan.date, run=run.id, resumed=not run.is_new)
+        log.info("replaying", date=self._plan.date, run=run.id, resumed=any(notes))
         if started is not None and not started.done():
             started.set_result(0)
         self._state = "replaying"
-        self._lanes = self._make_lanes(replay, run, passengers, heads)
+        self._lanes = self._make_lanes(replay, run, passengers)
         async with asyncio.TaskGroup() as tasks:
             for lane in self._lanes:
                 tasks.create_task(lane.run(), name=f"lane-{lane.name}")
         self._state = "finished"
         log.info("finished", date=self._plan.date, run=run.id)
 
-    async def _prepare(
-        self, run: Run, day: Day, passengers: tuple[Passenger, ...]
-    ) -> dict[str, int]:
+    async def _prepare(self, run: Run, day: Day, passengers: tuple[Passenger, ...]) -> Run:
         tenant = Tenant(self._settings.tenant, self._edge)
         heads = await tenant.prepare_boards()
-        if run.is_new:
-            await tenant.prepare_texts()
-            await tenant.prepare_passengers(day, passengers)
-            await tenant.clear_boards()
-            heads = await tenant.prepare_boards()
-            self._progress.prepared(run)
-        return heads
+        if run.bases is not None:
+            if all(heads[airport] >= seq for airport, seq in run.bases.items()):
+                return run
+            run = self._progress.begin(self._plan)  # The boards have begun a new life.
+        await tenant.prepare_texts()
+        await tenant.prepare_passengers(day, passengers)
+        await tenant.clear_boards()
+        run = replace(run, bases=await tenant.prepare_boards())
+        self._progress.write(run)
+        return run
 
     def _make_lanes(
-        self, replay: Replay, run: Run, passengers: tuple[Passenger, ...], heads: dict[str, int]
+        self, replay: Replay, run: Run, passengers: tuple[Passenger, ...]
     ) -> list[Lane]:
         assert self._keeper is not None, "made before"
+        assert run.bases is not None, "it is prepared"
         settings = self._settings
         notices = NoticePublisher(
             tenant=settings.tenant,
@@ -189,7 +192,11 @@ class DayRun:
             calls_max=settings.calls_max,
         )
         boards = BoardPublisher(
-            tenant=settings.tenant, run=run.id, edge=self._edge, heads=heads, counts=self._counts
+            tenant=settings.tenant,
+            run=run.id,
+            edge=self._edge,
+            bases=run.bases,
+            counts=self._counts,
         )
         publish = {"notices": notices.publish, "boards": boards.publish}
         return [

@@ -8,7 +8,8 @@ made anew from that note: the same requests, which the services recognise.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -38,7 +39,9 @@ class Run:
 
     id: str
     plan: Plan
-    is_new: bool
+
+    bases: Mapping[str, int] | None = None
+    """Where each airport's board stood when the run began; None until it is prepared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +65,28 @@ class Progress:
     def take_up(self, plan: Plan) -> Run:
         """Go on with the run of *plan* if that is the last one, else begin a new one."""
         found = read_json(self._folder / RUN_FILE)
-        wanted = _to_json(plan)
-        if isinstance(found, dict) and found.get("plan") == wanted and found.get("prepared"):
-            return Run(id=str(found["run"]), plan=plan, is_new=False)
+        if not isinstance(found, dict) or found.get("plan") != asdict(plan):
+            return self.begin(plan)
+        return Run(id=found["run"], plan=plan, bases=found["bases"])
+
+    def begin(self, plan: Plan) -> Run:
+        """Begin a new run of *plan*, which forgets the last one."""
         for old in self._folder.glob("lane-*.json"):
             old.unlink()
-        if isinstance(found, dict) and found.get("plan") == wanted:
-            run = Run(id=str(found["run"]), plan=plan, is_new=True)
-        else:
-            run = Run(id=secrets.token_hex(4), plan=plan, is_new=True)
-        self._write_run(run, prepared=False)
+        run = Run(id=secrets.token_hex(4), plan=plan)
+        self.write(run)
         return run
 
-    def prepared(self, run: Run) -> None:
-        """Note that all a new run needs is there."""
-        self._write_run(run, prepared=True)
+    def write(self, run: Run) -> None:
+        """Remember *run* as the last one."""
+        replace_json(
+            self._folder / RUN_FILE,
+            {
+                "run": run.id,
+                "plan": asdict(run.plan),
+                "bases": dict(run.bases) if run.bases is not None else None,
+            },
+        )
 
     def note(self, lane: str, run: Run, note: Note) -> None:
         """Write down what *lane* is about to send."""
@@ -110,18 +120,3 @@ class Progress:
             ),
             simulated=datetime.fromisoformat(found["simulated"]),
         )
-
-    def _write_run(self, run: Run, *, prepared: bool) -> None:
-        replace_json(
-            self._folder / RUN_FILE,
-            {"run": run.id, "plan": _to_json(run.plan), "prepared": prepared},
-        )
-
-
-def _to_json(plan: Plan) -> dict[str, str | int]:
-    return {
-        "date": plan.date,
-        "passengers": plan.passengers,
-        "loops": plan.loops,
-        "nonce": plan.nonce,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -121,12 +121,12 @@ class BoardPublisher:
     """
 
     def __init__(
-        self, *, tenant: str, run: str, edge: Edge, heads: dict[str, int], counts: Counts
+        self, *, tenant: str, run: str, edge: Edge, bases: Mapping[str, int], counts: Counts
     ) -> None:
         self._tenant = tenant
         self._device = f"flightinfo-{run}"
         self._edge = edge
-        self._heads = dict(heads)
+        self._bases = bases
         self._confirmed: dict[str, int] = defaultdict(int)
         self._counts = counts
         self._stub = sync_service_pb2_grpc.SyncServiceStub(edge.channel)
@@ -156,7 +156,9 @@ class BoardPublisher:
         self._counts.add("events", len(occurrences))
 
     async def _push(self, airport: str, changes: Sequence[Change]) -> None:
-        base = self._heads[airport]
+        # The run's beginning, not what was seen last: a repetition must be the same to the byte,
+        # and among a device's own changes their numbers decide.
+        base = self._bases[airport]
         request = sync_service_pb2.PushRequest(
             space=f"tenants/{self._tenant}/spaces/{space_of(airport)}",
             device_id=self._device,
@@ -171,7 +173,6 @@ class BoardPublisher:
             log.warning("push_refused", airport=airport, reason=error.reason, said=str(error))
             self._counts.add("board_changes_refused", len(changes))
             return
-        self._heads[airport] = max(base, answer.ack.head.seq)
         self._confirmed[airport] = changes[-1].number
         for result in answer.ack.results:
             if result.status == frames_pb2.MUTATION_STATUS_REJECTED:

@@ -90,7 +90,7 @@ class FlightinfoSettings(EdgeSettings):
     tick: Annotated[timedelta, Range(0.01, 10)] = timedelta(milliseconds=250)
     """What happens within one tick is sent together."""
 
-    batch_max: Annotated[int, Range(1, 1000)] = 250
+    batch_max: Annotated[int, Range(1, 500)] = 250
     """Most events sent together."""
 
     calls_max: Annotated[int, Range(1, 100)] = 8

@@ -72,3 +72,10 @@ def test_the_boards_schema_names_every_field():
     assert space_of("EWR") == "board-ewr"
     assert [field.name for field in space.schema.fields] == list(FIELDS)
     assert datetime in FIELDS.values()
+
+
+def test_ids_of_records_come_back_every_other_loop(played):
+    day = small_day()
+    longer = Replay(day=day, events=events_of(day), loops=6).occurrences()
+
+    assert len({change_of(o).record for o in longer}) == 2 * len(day.flights)

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -40,7 +41,7 @@ def lane_of(replay, progress, publish, keeper=None, batch_max=4):
 @pytest.fixture
 def progress(tmp_path):
     made = Progress(tmp_path)
-    made.prepared(made.take_up(PLAN))
+    made.write(replace(made.take_up(PLAN), bases={"EWR": 7}))
     return made
 
 
@@ -120,12 +121,18 @@ def test_a_change_of_speed_does_not_move_the_time_of_day():
     assert keeper.clock.speed == 500
 
 
-def test_the_clock_goes_on_where_the_furthest_lane_was(replay, progress):
-    run = progress.take_up(PLAN)
-    now = datetime(2026, 1, 1, tzinfo=UTC)
+async def test_the_clock_goes_on_where_the_furthest_lane_was(replay, progress):
+    async def publish(_batch, _clock):
+        return
 
-    assert start_clock(replay, [None, None], 144, now).simulated == replay.day.begins
-    assert progress.noted("notices", run) is None
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    fresh = start_clock(replay, [None, None], 144, now)
+    await lane_of(replay, progress, publish).run()
+    note = progress.noted("notices", progress.take_up(PLAN))
+
+    assert fresh == Clock(simulated=replay.day.begins, real=now, speed=144)
+    assert start_clock(replay, [None, note], 144, now).simulated == note.simulated
+    assert note.simulated >= list(replay.occurrences())[-1].at
 
 
 def test_the_same_plan_is_taken_up_and_another_one_begins_anew(progress):
@@ -133,8 +140,9 @@ def test_the_same_plan_is_taken_up_and_another_one_begins_anew(progress):
     again = progress.take_up(PLAN)
     other = progress.take_up(Plan(date="2013-03-09", passengers=3, loops=2))
 
-    assert (again.id, again.is_new) == (first.id, False)
-    assert other.is_new
+    assert again == first
+    assert first.bases == {"EWR": 7}
+    assert other.bases is None
     assert other.id != first.id
 
 
@@ -144,4 +152,17 @@ def test_a_run_whose_preparation_was_broken_off_is_prepared_again(tmp_path):
 
     again = progress.take_up(PLAN)
 
-    assert (again.id, again.is_new) == (first.id, True)
+    assert again == first
+    assert again.bases is None
+
+
+async def test_a_new_run_forgets_how_far_the_last_one_came(replay, progress):
+    async def publish(_batch, _clock):
+        return
+
+    await lane_of(replay, progress, publish).run()
+    came = progress.noted("notices", progress.take_up(PLAN))
+    fresh = progress.begin(PLAN)
+
+    assert came.end > came.start
+    assert progress.noted("notices", fresh) is None
