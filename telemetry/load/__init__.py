@@ -1,0 +1,1 @@
+"""From the log into the tables: a segment at a time, whole or not at all."""

@@ -1,0 +1,222 @@
+"""
+Reading protobuf's wire format, compiled: the checker, and steps for the scanners.
+
+Compiled at first use and kept on disk (numba's cache), without the GIL while running.
+All arithmetic is on uint64 or int64; the two must not meet, numba would make floats of them.
+"""
+
+# ruff: noqa: PLR1714, SIM109 - sets are slow when compiled
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numba
+import numpy as np
+
+from telemetry.scan.shapes import (
+    BYTES,
+    FIELD_MAX,
+    FIXED32,
+    FIXED64,
+    MESSAGE,
+    OWN_FIELDS_FROM,
+    PACKED64,
+    SKIPPED,
+    VARINT,
+)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Fault(IntEnum):
+    """What is wrong with a request's bytes."""
+
+    NONE = 0
+    TRUNCATED = 1
+    BAD_TAG = 2
+    GROUP = 3
+    BAD_VARINT = 4
+    WRONG_TYPE = 5
+    REPEATED = 6
+    OWN_FIELD = 7
+    BAD_LENGTH = 8
+    TOO_DEEP = 9
+    TOO_MANY = 10
+
+
+DEPTH_MAX = 16
+"""Shapes nest 9 deep."""
+
+_U0 = np.uint64(0)
+_U7F = np.uint64(0x7F)
+_TRUNCATED, _BAD_TAG, _GROUP = int(Fault.TRUNCATED), int(Fault.BAD_TAG), int(Fault.GROUP)
+_BAD_VARINT, _WRONG_TYPE, _REPEATED = (
+    int(Fault.BAD_VARINT),
+    int(Fault.WRONG_TYPE),
+    int(Fault.REPEATED),
+)
+_OWN_FIELD, _BAD_LENGTH = int(Fault.OWN_FIELD), int(Fault.BAD_LENGTH)
+_TOO_DEEP, _TOO_MANY = int(Fault.TOO_DEEP), int(Fault.TOO_MANY)
+
+
+def compiled(function: F) -> F:
+    """Compile *function* at its first call; runs without the GIL."""
+    return cast("F", numba.njit(cache=True, nogil=True)(function))
+
+
+@compiled
+def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
+    """Return the varint at *at* and where it ends; -1 if cut off, -2 if over 64 bits."""
+    value = _U0
+    shift = _U0
+    for i in range(10):
+        if at + i >= end:
+            return value, -1
+        byte = np.uint64(data[at + i])
+        if i == 9 and byte > np.uint64(1):
+            return value, -2
+        value |= (byte & _U7F) << shift
+        if byte < np.uint64(0x80):
+            return value, at + i + 1
+        shift += np.uint64(7)
+    return value, -2
+
+
+@compiled
+def _check_scalar(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
+    """Return (fault, start, stop) of the payload of a field of type *wire* at *at*."""
+    if wire == 0:
+        _, stop = varint(data, at, end)
+        if stop < 0:
+            return (_TRUNCATED if stop == -1 else _BAD_VARINT), at, at
+        return 0, at, stop
+    if wire == 1 or wire == 5:
+        stop = at + (8 if wire == 1 else 4)
+        return (0 if stop <= end else _TRUNCATED), at, stop
+    if wire == 2:
+        length, start = varint(data, at, end)
+        if start < 0:
+            return (_TRUNCATED if start == -1 else _BAD_VARINT), at, at
+        if length > np.uint64(end - start):
+            return _TRUNCATED, at, at
+        stop = start + np.int64(length)  # type: ignore[assignment]  # numba's ints are int64
+        return 0, start, stop
+    return _GROUP, at, at
+
+
+@compiled
+def check(
+    data: Bytes,
+    kinds: NDArray[np.uint8],
+    children: NDArray[np.uint8],
+    groups: NDArray[np.uint32],
+    messages_max: int,
+) -> tuple[int, int]:
+    """
+    Return (fault, offset) of the first fault of the request *data*, (0, its length) if none.
+
+    Strict where ClickHouse is: known fields have their own wire type, no groups, nothing cut
+    off; and where readers differ: no singular field twice, one of alternatives at most.
+    """
+    stops = np.zeros(DEPTH_MAX, np.int64)
+    shapes = np.zeros(DEPTH_MAX, np.int64)
+    seen = np.zeros(DEPTH_MAX, np.uint32)
+    depth = 0
+    stops[0] = data.shape[0]
+    messages = 0
+    at = 0
+    while True:
+        while at == stops[depth]:
+            if depth == 0:
+                return 0, at
+            depth -= 1
+        end = stops[depth]
+        tag, start = varint(data, at, end)
+        if start < 0:
+            return (_TRUNCATED if start == -1 else _BAD_VARINT), at
+        number: Any = np.int64(tag >> np.uint64(3))
+        wire: Any = np.int64(tag & np.uint64(7))
+        if number == 0 or number > 536870911 or tag > np.uint64(0xFFFFFFFF):
+            return _BAD_TAG, at
+        if depth == 0 and number >= OWN_FIELDS_FROM:
+            return _OWN_FIELD, at
+        fault, start, stop = _check_scalar(data, start, end, wire)
+        if fault:
+            return fault, at
+        shape = shapes[depth]
+        kind = kinds[shape, number] if number <= FIELD_MAX else SKIPPED
+        if kind == SKIPPED:
+            at = stop
+            continue
+        bit = groups[shape, number]
+        if seen[depth] & bit:
+            return _REPEATED, at
+        seen[depth] |= bit
+        if kind == PACKED64:
+            if wire == 2 and (stop - start) % 8 != 0:
+                return _BAD_LENGTH, at
+            right = wire == 1 or wire == 2
+        else:
+            right = (
+                (kind == VARINT and wire == 0)
+                or (kind == FIXED64 and wire == 1)
+                or (kind == FIXED32 and wire == 5)
+                or ((kind == BYTES or kind == MESSAGE) and wire == 2)
+            )
+        if not right:
+            return _WRONG_TYPE, at
+        messages += 1
+        if messages > messages_max:
+            return _TOO_MANY, at
+        if kind == MESSAGE:
+            depth += 1
+            if depth == DEPTH_MAX:
+                return _TOO_DEEP, at
+            stops[depth] = stop
+            shapes[depth] = children[shape, number]
+            seen[depth] = 0
+            at = start
+        else:
+            at = stop
+
+
+@compiled
+def field(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
+    """
+    Return (number, start, stop) of the field at *at* of a checked message; it ends at *stop*.
+
+    The payload of a varint is its own bytes, of a length-delimited field what it holds.
+    """
+    tag, start = varint(data, at, end)
+    number: Any = np.int64(tag >> np.uint64(3))
+    wire: Any = np.int64(tag & np.uint64(7))
+    _, start, stop = _check_scalar(data, start, end, wire)
+    return number, start, stop
+
+
+@compiled
+def number64(data: Bytes, start: int) -> np.uint64:
+    """Return the little-endian 64-bit number at *start*."""
+    value = _U0
+    for i in range(8):
+        value |= np.uint64(data[start + i]) << np.uint64(8 * i)
+    return value
+
+
+@compiled
+def number32(data: Bytes, start: int) -> np.uint64:
+    """Return the little-endian 32-bit number at *start*."""
+    value = _U0
+    for i in range(4):
+        value |= np.uint64(data[start + i]) << np.uint64(8 * i)
+    return value
