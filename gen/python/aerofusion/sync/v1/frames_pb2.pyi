@@ -263,7 +263,7 @@ class Mutation(_message.Message):
     """
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]:
-        """1 to 256 operations."""
+        """1 to 256 operations; together at most 512 KiB, counted as ids, names and values."""
 
     def __init__(
         self,
@@ -295,7 +295,7 @@ class MutationBatch(_message.Message):
     """
     @_builtins.property
     def mutations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mutation]:
-        """1 to 1000 mutations."""
+        """1 to 500 mutations."""
 
     def __init__(
         self,
@@ -327,11 +327,14 @@ class MutationResult(_message.Message):
     status: Global___MutationStatus.ValueType
     """What became of it."""
     seq: _builtins.int
-    """The `seq` it got; 0 if nothing of it took effect."""
+    """A device whose cursor is at this `seq` sees the outcome in the cells, so it can forget its own
+    copy of the mutation then. 0 with `REJECTED` and `FORGOTTEN`: at once.
+    """
     reason: _builtins.str
     """With `REJECTED`: why, UPPER_SNAKE. FIELD_UNKNOWN, VALUE_TYPE_WRONG, VALUE_TOO_LARGE,
-    VALUE_INVALID, RECORD_ID_INVALID, OPERATIONS_MISSING, OPERATIONS_TOO_MANY,
-    OPERATION_UNKNOWN, BASE_SEQ_IN_FUTURE, MUTATION_NUMBER_REUSED, SPACE_FULL.
+    VALUE_INVALID, RECORD_ID_INVALID, OPERATIONS_MISSING, OPERATIONS_TOO_MANY, FIELDS_MISSING,
+    OPERATION_UNKNOWN, MUTATION_TOO_LARGE, NUMBER_INVALID, BASE_SEQ_IN_FUTURE,
+    MUTATION_NUMBER_REUSED, SPACE_FULL.
     """
     message: _builtins.str
     """With `REJECTED`: one sentence for a developer."""
@@ -510,12 +513,13 @@ class Columns(_message.Message):
     @_builtins.property
     def removed_record_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of records that were removed, each as the difference to the one before. Drop all
-        their cells up to the removal's `seq` before applying the cells below.
+        their cells with a smaller `seq` than the removal's before applying the cells below. A record
+        without cells is gone; its id is told again if it comes back.
         """
 
     @_builtins.property
     def removed_seqs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The `seq` of each removal, as the difference to the one before."""
+        """The `seq` of each removal, as the difference to the one before; the first to `from_seq`."""
 
     @_builtins.property
     def record_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

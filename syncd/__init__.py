@@ -1,0 +1,1 @@
+"""Sync: spaces whose cells every device keeps in step with, also after long silence."""

@@ -1,0 +1,1 @@
+"""What syncd keeps in PostgreSQL: spaces, cells, the journal, remembered mutations."""

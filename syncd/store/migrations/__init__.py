@@ -1,0 +1,1 @@
+"""SQL scripts, applied in order at start."""
