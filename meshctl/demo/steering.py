@@ -39,6 +39,11 @@ class Steering:
         replace_json(path, {name: value for name, value in asked.items() if value is not None})
 
 
+def more_tokens_file(steering_file: Path) -> Path:
+    """Where the tokens of devices beyond the usual ones are: JSON, subject to token."""
+    return steering_file.with_name("tokens.json")
+
+
 def read_steering(path: Path | None) -> Steering:
     """What is asked for now; nothing if there is no file."""
     found = read_json(path) if path else None
