@@ -1,0 +1,256 @@
+"""Changing the catalog: what must hold between its objects, and requests that come twice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway import validation
+from gateway.compile.descriptors import InvalidDescriptors, merge
+from gateway.model import Object, Route, Service
+from meshkit.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+)
+
+
+if TYPE_CHECKING:
+    from gateway.store.catalog import CatalogStore, Change, Stored
+
+Edit = Callable[["Stored | None"], Object]
+"""What the object shall be, given what it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestId:
+    """The name of a request, and the hash of what it asks for."""
+
+    id: str
+    """Empty: the request has no name, and counts each time it comes."""
+
+    digest: bytes
+
+
+class CatalogWriter:
+    """Writes to the catalog. A change and its audit record are one transaction."""
+
+    def __init__(self, store: CatalogStore, *, changed: Callable[[], None]) -> None:
+        """*changed* is called after each change, and must not block."""
+        self._store = store
+        self._changed = changed
+
+    async def create(self, actor: str, request: RequestId, value: Object) -> Stored:
+        """
+        Add an object.
+
+        Raises:
+            MeshError: As `CatalogService` says.
+
+        """
+        async with self._change(actor) as change:
+            before = await _repeated(change, request)
+            if before is not None:
+                return before
+            if await change.get(value.name) is not None:
+                kind = "ROUTE" if isinstance(value, Route) else "SERVICE"
+                raise AlreadyExists(
+                    f"{kind}_EXISTS", f"{value.name} is there already.", name=value.name
+                )
+            stored = await self._put(change, None, value)
+            await _remember(change, request, stored.value.name, stored.revision)
+            return stored
+
+    async def update(
+        self,
+        actor: str,
+        request: RequestId,
+        name: str,
+        edit: Edit,
+        *,
+        etag: str,
+        allow_missing: bool,
+    ) -> Stored:
+        """
+        Make an object what *edit* says; one that stays as it is makes no revision.
+
+        Raises:
+            MeshError: As `CatalogService` says.
+
+        """
+        async with self._change(actor) as change:
+            repeated = await _repeated(change, request)
+            if repeated is not None:
+                return repeated
+            before = await change.get(name)
+            if before is None and not allow_missing:
+                raise _not_found(name)
+            if etag and (before is None or before.etag != etag):
+                raise _etag_mismatch(name)
+            value = edit(before)
+            if before is not None and before.value == value:
+                stored = before
+            else:
+                stored = await self._put(change, before, value)
+            await _remember(change, request, name, stored.revision)
+            return stored
+
+    async def delete(
+        self, actor: str, request: RequestId, name: str, *, etag: str, force: bool = False
+    ) -> int:
+        """
+        Remove an object, with *force* a service's routes too; returns the last revision made.
+
+        Raises:
+            MeshError: As `CatalogService` says.
+
+        """
+        async with self._change(actor) as change:
+            if request.id:
+                answered = await change.answered(request.id)
+                if answered is not None:
+                    _check_digest(request, answered.digest)
+                    return answered.revision
+            before = await change.get(name)
+            if before is None:
+                raise _not_found(name)
+            if etag and before.etag != etag:
+                raise _etag_mismatch(name)
+            if isinstance(before.value, Service):
+                await _free(change, name, force=force)
+            revision = await change.delete(before)
+            await _remember(change, request, name, revision)
+            return revision
+
+    @contextlib.asynccontextmanager
+    async def _change(self, actor: str) -> AsyncIterator[Change]:
+        async with self._store.change(actor) as change:
+            before = change.revision
+            yield change
+        if change.revision != before:
+            self._changed()
+
+    async def _put(self, change: Change, before: Stored | None, value: Object) -> Stored:
+        if isinstance(value, Service):
+            validation.check_service(value)
+            await _check_fits(change, before, value)
+        else:
+            await _check_route_fits(change, value)
+        if before is None:
+            await _check_room(change, value)
+        return await change.put(before, value)
+
+
+async def _repeated(change: Change, request: RequestId) -> Stored | None:
+    """Return what the same request came to before, or None."""
+    if not request.id:
+        return None
+    answered = await change.answered(request.id)
+    if answered is None:
+        return None
+    _check_digest(request, answered.digest)
+    return await change.as_of(answered.object, answered.revision)
+
+
+async def _remember(change: Change, request: RequestId, name: str, revision: int) -> None:
+    if request.id:
+        await change.answer(request.id, request.digest, name, revision)
+
+
+def _check_digest(request: RequestId, digest: bytes) -> None:
+    if request.digest != digest:
+        raise InvalidInput(
+            "REQUEST_ID_REUSED",
+            "The request_id came with another request before; make a new one.",
+            field_violations={"request_id": "used for another request"},
+            request_id=request.id,
+        )
+
+
+async def _check_fits(change: Change, before: Stored | None, service: Service) -> None:
+    """Refuse a service that others are in the way of."""
+    taken = await change.offering(service.grpc_services, but=service.name)
+    if taken:
+        offered, owner = taken[0]
+        raise FailedPrecondition(
+            "GRPC_SERVICE_TAKEN",
+            f"{offered} is offered by {owner}; take it from there first.",
+            grpc_service=offered,
+            service=owner,
+        )
+    old = before.value if before else None
+    if isinstance(old, Service):
+        dropped = set(old.grpc_services) - set(service.grpc_services)
+        for route in await change.routes_of(service.name) if dropped else []:
+            if isinstance(route.value, Route) and route.value.grpc_service in dropped:
+                raise FailedPrecondition(
+                    "SERVICE_IN_USE",
+                    f"{route.value.name} is about {route.value.grpc_service}; delete it first.",
+                    route=route.value.name,
+                )
+    if not service.descriptor_set or not service.json_prefixes:
+        return
+    if (
+        isinstance(old, Service)
+        and old.json_prefixes
+        and old.descriptor_set == service.descriptor_set
+    ):
+        return
+    others = [other.descriptor_set for other in await change.described(but=service.name)]
+    try:
+        merge([*others, service.descriptor_set])
+    except InvalidDescriptors as error:
+        raise FailedPrecondition(
+            "DESCRIPTOR_CONFLICT",
+            f"The descriptor set doesn't go with the other services': {error}.",
+        ) from None
+
+
+async def _check_route_fits(change: Change, route: Route) -> None:
+    parent = await change.get(route.service)
+    if parent is None:
+        raise _not_found(route.service)
+    assert isinstance(parent.value, Service), "a route's parent is a service"
+    validation.check_route(route, parent.value)
+    for destination in route.destinations:
+        if await change.get(destination.service) is None:
+            raise _not_found(destination.service)
+
+
+async def _check_room(change: Change, value: Object) -> None:
+    kind, most = (
+        ("service", validation.SERVICES_MAX)
+        if isinstance(value, Service)
+        else ("route", validation.ROUTES_MAX)
+    )
+    if await change.count(kind) >= most:
+        raise FailedPrecondition(
+            "CATALOG_FULL", f"There are {most} {kind}s, the most there can be.", kind=kind
+        )
+
+
+async def _free(change: Change, name: str, *, force: bool) -> None:
+    """Refuse to remove a service that others need; with *force* remove its own routes."""
+    own = await change.routes_of(name)
+    own_names = {route.value.name for route in own}
+    foreign = [route for route in await change.sending_to(name) if route not in own_names]
+    if foreign or (own and not force):
+        route = (foreign or sorted(own_names))[0]
+        raise FailedPrecondition(
+            "SERVICE_IN_USE", f"{route} needs it; delete that first.", route=route
+        )
+    for one in own:
+        await change.delete(one)
+
+
+def _not_found(name: str) -> NotFound:
+    kind = "ROUTE" if "/routes/" in name else "SERVICE"
+    return NotFound(f"{kind}_NOT_FOUND", f"There is no {name}.", name=name)
+
+
+def _etag_mismatch(name: str) -> Conflict:
+    return Conflict("ETAG_MISMATCH", f"{name} has been changed since; read it again.", name=name)

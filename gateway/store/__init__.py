@@ -1,0 +1,1 @@
+"""SQL: the catalog with its history, the audit log, and identities."""

@@ -1,0 +1,97 @@
+"""The audit log: append-only, each record chained to the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+
+    Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+
+CHAIN_LOCK: Final = 0x6175646974  # "audit": one record at a time, over all replicas.
+FIRST_PREVIOUS: Final = bytes(32)
+_BATCH: Final = 1000
+
+
+async def record(
+    connection: Connection,
+    *,
+    actor: str,
+    action: str,
+    resource: str,
+    detail: Mapping[str, object],
+) -> None:
+    """
+    Append a record; it stands or falls with the connection's transaction.
+
+    Args:
+        actor: A SPIFFE id or a token's subject.
+        action: Such as `catalog.update`.
+        detail: What changed, JSON. Never a secret.
+
+    """
+    assert connection.is_in_transaction(), "a record belongs to what it records"
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", CHAIN_LOCK)
+    last = await connection.fetchrow("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
+    seq, previous = (last["seq"] + 1, last["hash"]) if last else (1, FIRST_PREVIOUS)
+    now = datetime.now(UTC)
+    await connection.execute(
+        "INSERT INTO audit_log"
+        " (seq, create_time, actor, action, resource, detail, previous_hash, hash)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        seq,
+        now,
+        actor,
+        action,
+        resource,
+        dict(detail),
+        previous,
+        chain_hash(previous, seq, now, actor, action, resource, detail),
+    )
+
+
+def chain_hash(  # noqa: PLR0917  the record's columns in their order
+    previous: bytes,
+    seq: int,
+    time: datetime,
+    actor: str,
+    action: str,
+    resource: str,
+    detail: Mapping[str, object],
+) -> bytes:
+    """Return a record's hash: SHA-256 over the hash before it and its columns as JSON."""
+    columns = [seq, time.astimezone(UTC).isoformat(), actor, action, resource, detail]
+    text = json.dumps(columns, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(previous + text.encode()).digest()
+
+
+async def first_broken(connection: Connection) -> int | None:
+    """Return the number of the first record that doesn't fit the chain, or None."""
+    previous, expected = FIRST_PREVIOUS, 1
+    while True:
+        rows = await connection.fetch(
+            "SELECT * FROM audit_log WHERE seq >= $1 ORDER BY seq LIMIT $2", expected, _BATCH
+        )
+        for row in rows:
+            made = chain_hash(
+                previous,
+                row["seq"],
+                row["create_time"],
+                row["actor"],
+                row["action"],
+                row["resource"],
+                row["detail"],
+            )
+            intact = row["seq"] == expected and row["previous_hash"] == previous
+            if not intact or row["hash"] != made:
+                return expected
+            previous, expected = row["hash"], expected + 1
+        if len(rows) < _BATCH:
+            return None

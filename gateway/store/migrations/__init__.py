@@ -1,0 +1,1 @@
+"""The schema, one file a change; applied in order by `meshkit.postgres.migrate`."""
