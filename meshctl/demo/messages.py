@@ -18,7 +18,8 @@ from meshctl.demo.passengers import Passenger
 from meshctl.demo.texts import contents
 
 
-BOARD_WRITERS = ("services/flightinfo",)
+BOARD_WRITERS = ("services/flightinfo", "spiffe://aerofusion/flightinfo/0")
+"""Flight Info through the edge, and as the process itself."""
 BOARD_READER_ROLES = ("device", "passenger", "service")
 
 _CATEGORIES = {
