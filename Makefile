@@ -78,16 +78,17 @@ lint-web: env web
 	$(PY) protos/generate.py --web --check
 	npm run --silent check
 
-test: env web chromium ## Every test of a change, real parts included (at most 10 minutes)
+test: env web debian ## Every test of a change, real parts included (at most 10 minutes)
 	$(PYTEST) $(ARGS)
 
-chromium:
-	@if ! command -v chromium >/dev/null; then \
+debian:
+	@missing=""; for name in chromium curl; do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing Debian's chromium"; \
-	    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium; } > /dev/null; \
+	    echo "installing Debian's$$missing"; \
+	    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; } > /dev/null; \
 	  else \
-	    echo "make: Chromium is missing, the browser tests need it. Try: apt-get install chromium" >&2; exit 1; \
+	    echo "make: the tests need$$missing. Try: apt-get install$$missing" >&2; exit 1; \
 	  fi; \
 	fi
 
@@ -105,4 +106,4 @@ bench: env ## Measure: make bench AREA=foundation; writes build/bench/<area>.jso
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test chromium slices soak bench help
+.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test debian slices soak bench help

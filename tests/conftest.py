@@ -5,6 +5,7 @@ import pytest
 
 pytest_plugins = [
     "tests.fixtures.ca",
+    "tests.fixtures.mesh",
     "tests.fixtures.nats",
     "tests.fixtures.postgres",
     "tests.fixtures.serving",
