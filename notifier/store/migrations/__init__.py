@@ -1,0 +1,1 @@
+"""Applied in order by `meshkit.postgres.migrate`; never changed once released."""
