@@ -1,0 +1,379 @@
+"""
+One Envoy's delta stream, spliced to the gateway's or served from the shelf.
+
+A pure state machine: no clock, no I/O, no asyncio. `stream.py` feeds it what Envoy and
+the gateway say, and carries out the actions it returns.
+
+                 on_connected                          for each type:
+    WAITING ───────────────────▶ ONLINE                  introduced to the gateway, with what
+       │ on_lost                 │    ▲                  Envoy holds, once nothing of the
+       ▼          on_lost        ▼    │ on_connected     shelf's is unanswered
+    OFFLINE ◀────────────────────┴────┘
+
+Envoy sees one stream with one sequence of nonces. The gateway sees a client that holds
+what Envoy holds. Versions are hashes of contents, so they mean the same to all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+UNKNOWN_VERSION: Final = "?"
+"""Claimed of what Envoy may hold in a form the relay doesn't know: the gateway sends it
+again, or says that it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A named resource in a version; *body* is the serialised `Resource` around it."""
+
+    name: str
+    version: str
+    body: bytes = field(default=b"", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A delta request, without its node."""
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    held: Mapping[str, str] = NOTHING
+    """On the first request of a type: name to version of what Envoy has already."""
+    nonce: str = ""
+    error: bytes = b""
+    """A serialised `google.rpc.Status`, if Envoy refuses the response."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A delta response."""
+
+    type_url: str
+    nonce: str
+    version: str = ""
+    items: tuple[Item, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToEnvoy:
+    """Send this response to Envoy."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ToGateway:
+    """Send this request to the gateway."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Envoy has acknowledged this: put it on the shelf."""
+
+    type_url: str
+    items: tuple[Item, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOnly:
+    """Of this type Envoy holds exactly these names, and the gateway agrees: drop others."""
+
+    type_url: str
+    names: frozenset[str]
+
+
+Action = ToEnvoy | ToGateway | Keep | KeepOnly
+Table = Mapping[str, Mapping[str, Item]]
+"""Items by type and name."""
+
+
+class Link(Enum):
+    WAITING = auto()
+    """It isn't known yet whether the gateway can be reached."""
+    ONLINE = auto()
+    OFFLINE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A response that Envoy hasn't answered."""
+
+    items: tuple[Item, ...]
+    removed: tuple[str, ...]
+    from_gateway: bool
+    upstream_nonce: str
+    """"" when it came from the shelf, or the stream it came by has ended."""
+
+
+@dataclass(slots=True)
+class _Type:
+    """What is known of one resource type."""
+
+    started: bool = False
+    wildcard: bool = False
+    introduced: bool = False
+    names: set[str] = field(default_factory=set)
+    held: dict[str, str] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+    """Sent and refused together with others: Envoy may hold them or not."""
+    again: set[str] = field(default_factory=set)
+    """Asked for though held: Envoy may have dropped them."""
+    absent: set[str] = field(default_factory=set)
+    """Asked for, and told that there is none."""
+    refused: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, _Pending] = field(default_factory=dict)
+
+    def wants(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+
+class Session:
+    """
+    One stream of Envoy's.
+
+    Invariants: nothing from the shelf is sent while the gateway is there; what Envoy
+    holds is never replaced by what the shelf remembers; own types never reach the gateway.
+
+    Args:
+        shelf: What was acknowledged, read whenever the gateway is away. A live view.
+        own: The relay's own types (secrets), served by it always. A live view.
+        wildcards: Types of which a first request without names means all.
+
+    """
+
+    def __init__(self, *, shelf: Table, own: Table, wildcards: Collection[str]) -> None:
+        self._shelf = shelf
+        self._own = own
+        self._wildcards = frozenset(wildcards)
+        self._types: dict[str, _Type] = {}
+        self._nonce = 0
+        self._was_online = False
+        self.link = Link.WAITING
+
+    def on_ask(self, ask: Ask) -> list[Action]:
+        """Take in a request of Envoy's."""
+        known = self._types.setdefault(ask.type_url, _Type())
+        answered = known.pending.pop(ask.nonce, None)
+        actions: list[Action] = []
+        if answered is not None:
+            actions += self._conclude(ask, known, answered)
+        first = not known.started
+        self._subscribe(ask, known)
+        if ask.type_url in self._own:
+            return actions + list(self._serve(ask.type_url, known))
+        match self.link:
+            case Link.ONLINE if known.introduced and not first:
+                nonce = answered.upstream_nonce if answered else ""
+                if nonce or ask.subscribe or ask.unsubscribe:
+                    actions.append(
+                        ToGateway(
+                            Ask(
+                                type_url=ask.type_url,
+                                subscribe=ask.subscribe,
+                                unsubscribe=ask.unsubscribe,
+                                nonce=nonce,
+                                error=ask.error if nonce else b"",
+                            )
+                        )
+                    )
+                    known.again.difference_update(ask.subscribe)
+            case Link.ONLINE:
+                actions += self._introduce(ask.type_url, known)
+            case Link.OFFLINE:
+                actions += self._serve(ask.type_url, known)
+            case Link.WAITING:
+                pass
+        return actions
+
+    def on_connected(self) -> list[Action]:
+        """Note that a stream to the gateway is open, on which nothing has been said yet."""
+        self.link = Link.ONLINE
+        self._was_online = True
+        actions: list[Action] = []
+        for type_url, known in self._foreign():
+            actions += self._introduce(type_url, known)
+        return actions
+
+    def on_answer(self, answer: Answer) -> list[Action]:
+        """Pass on a response of the gateway's, under a nonce of this stream's."""
+        known = self._types.get(answer.type_url)
+        if known is None or not known.introduced or answer.type_url in self._own:
+            return []  # Nobody asked.
+        return [
+            self._deliver(
+                answer.type_url,
+                known,
+                items=answer.items,
+                removed=answer.removed,
+                version=answer.version,
+                upstream_nonce=answer.nonce,
+            )
+        ]
+
+    def on_lost(self) -> list[Action]:
+        """Note that the gateway's stream has ended, or that it can't be reached."""
+        self.link = Link.OFFLINE
+        actions: list[Action] = []
+        for type_url, known in self._foreign():
+            known.introduced = False
+            known.pending = {
+                nonce: _Pending(sent.items, sent.removed, sent.from_gateway, "")
+                for nonce, sent in known.pending.items()
+            }
+            actions += self._serve(type_url, known)
+        return actions
+
+    def on_own_change(self, type_url: str) -> list[Action]:
+        """Note that the relay's own items of *type_url* have changed."""
+        known = self._types.get(type_url)
+        return [] if known is None else list(self._serve(type_url, known))
+
+    def on_quiet(self) -> list[Action]:
+        """
+        Note that the gateway has long sent nothing: Envoy holds what it should.
+
+        What the shelf has beyond that was deleted while no stream was open to say so.
+        """
+        if self.link is not Link.ONLINE:
+            return []
+        return [
+            KeepOnly(type_url, frozenset(known.held))
+            for type_url, known in self._foreign()
+            if known.introduced and not known.pending and not known.doubtful
+        ]
+
+    def _foreign(self) -> Iterator[tuple[str, _Type]]:
+        """The types that the gateway answers for."""
+        for type_url, known in self._types.items():
+            if type_url not in self._own:
+                yield type_url, known
+
+    def _conclude(self, ask: Ask, known: _Type, sent: _Pending) -> Iterator[Action]:
+        """Take in what Envoy says of a response: held from now on, or refused."""
+        if ask.error:
+            known.doubtful.update(item.name for item in sent.items)
+            known.doubtful.update(sent.removed)
+            if not sent.from_gateway:
+                known.refused.update((item.name, item.version) for item in sent.items)
+            return
+        for item in sent.items:
+            known.doubtful.discard(item.name)
+            known.absent.discard(item.name)
+            if known.wants(item.name):
+                known.held[item.name] = item.version
+        for name in sent.removed:
+            known.doubtful.discard(name)
+            known.held.pop(name, None)
+            known.absent.add(name)
+        if sent.from_gateway:
+            yield Keep(ask.type_url, sent.items, sent.removed)
+
+    def _subscribe(self, ask: Ask, known: _Type) -> None:
+        if not known.started:
+            known.started = True
+            known.held.update(ask.held)
+            known.wildcard = not ask.subscribe and ask.type_url in self._wildcards
+        for name in ask.subscribe:
+            if name == "*":
+                known.wildcard = True
+                continue
+            if name not in ask.held and (name in known.names or name in known.held):
+                known.again.add(name)
+            known.names.add(name)
+            known.absent.discard(name)
+        for name in ask.unsubscribe:
+            if name == "*":
+                known.wildcard = False
+            known.names.discard(name)
+        if ask.unsubscribe:
+            known.held = {n: version for n, version in known.held.items() if known.wants(n)}
+            known.again &= known.names
+
+    def _introduce(self, type_url: str, known: _Type) -> Iterator[Action]:
+        """Tell the gateway what Envoy wants of a type and what it holds, once that is settled."""
+        if known.introduced or known.pending or not (known.wildcard or known.names):
+            return
+        shelf = self._shelf.get(type_url, {})
+        held = dict.fromkeys(known.doubtful, UNKNOWN_VERSION)
+        for name, version in known.held.items():
+            if name in known.again:
+                continue
+            on_shelf = shelf.get(name)
+            same = on_shelf is not None and on_shelf.version == version
+            held[name] = version if same and name not in known.doubtful else UNKNOWN_VERSION
+        everything = ("*",) if known.wildcard and known.names else ()
+        known.introduced = True
+        known.again.clear()
+        known.absent.clear()
+        subscribe = (*everything, *sorted(known.names))
+        yield ToGateway(Ask(type_url=type_url, subscribe=subscribe, held=held))
+
+    def _serve(self, type_url: str, known: _Type) -> Iterator[Action]:
+        """Send what Envoy wants and the relay has itself; one response at a time."""
+        if known.pending or not known.started:
+            return
+        own = self._own.get(type_url)
+        table = self._shelf.get(type_url, {}) if own is None else own
+        names = sorted(table) if known.wildcard else sorted(known.names)
+        items = tuple(
+            table[name]
+            for name in names
+            if name in table and self._is_due(known, table[name], own=own is not None)
+        )
+        removed = () if own is not None else tuple(self._missing(known, table))
+        if items or removed:
+            known.again.difference_update(item.name for item in items)
+            yield self._deliver(type_url, known, items=items, removed=removed)
+
+    @staticmethod
+    def _is_due(known: _Type, item: Item, *, own: bool) -> bool:
+        if known.refused.get(item.name) == item.version:
+            return False
+        if item.name in known.again or item.name not in known.held:
+            return True
+        return own and known.held[item.name] != item.version
+
+    def _missing(self, known: _Type, table: Mapping[str, Item]) -> Iterable[str]:
+        """
+        Yield names of which there is nothing, so that a starting Envoy need not wait.
+
+        Not to an Envoy that the gateway has served on this stream: it has a good
+        configuration, which a name that comes a little later must not empty.
+        """
+        if self._was_online:
+            return
+        for name in sorted(known.names - known.absent):
+            if name not in table and name not in known.held:
+                yield name
+
+    def _deliver(
+        self,
+        type_url: str,
+        known: _Type,
+        *,
+        items: tuple[Item, ...],
+        removed: tuple[str, ...],
+        version: str = "",
+        upstream_nonce: str = "",
+    ) -> ToEnvoy:
+        self._nonce += 1
+        nonce = str(self._nonce)
+        known.pending[nonce] = _Pending(items, removed, bool(upstream_nonce), upstream_nonce)
+        return ToEnvoy(
+            Answer(type_url=type_url, nonce=nonce, version=version, items=items, removed=removed)
+        )

@@ -1,0 +1,179 @@
+"""
+The last configuration that Envoy acknowledged, in memory and on disk.
+
+    <folder>/packs/<sha256>       all resources of one type, a DeltaDiscoveryResponse
+    <folder>/manifest-<n>         type to pack; its own SHA-256 is the last line
+
+Packs are named by content and never changed. A manifest is written only after its packs
+are on disk. What is read must match its hash; else the manifest before it is taken, so
+a torn write, a flipped bit or a lost file costs one generation at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from gateway.relay.messages import parse_answer, serialise_answer
+from gateway.relay.session import Answer, Item
+from meshkit.identity.folder import replace_private, sync_folder
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+GENERATIONS_KEPT: Final = 3
+BYTES_MAX: Final = 512 * 1024 * 1024
+"""Largest configuration that is kept; a larger one is served, not stored."""
+
+_PREFIX: Final = "manifest-"
+
+Tables = dict[str, dict[str, Item]]
+
+
+class Shelf:
+    """
+    Kept resources. `tables` is for reading; `keep` and `keep_only` change it.
+
+    Args:
+        folder: Private to the relay; made if it isn't there.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._dirty = asyncio.Event()
+        self._saved: dict[str, str] = {}
+        self._stale: set[str] = set()
+        self._generation = 0
+        self.tables: Tables = {}
+
+    def load(self) -> None:
+        """Take up the newest good generation on disk; none is no error. Raises OSError."""
+        (self._folder / "packs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        for number in sorted(self._generations(), reverse=True):
+            self._generation = max(self._generation, number)
+            try:
+                packs = self._read_manifest(number)
+                self.tables = {url: self._read_pack(pack) for url, pack in packs.items()}
+            except (OSError, ValueError) as error:
+                log.error(  # noqa: TRY400 - it is handled: the one before is taken
+                    "relay.generation_damaged", generation=number, error=str(error)
+                )
+                continue
+            self._saved = packs
+            log.info(
+                "relay.generation_loaded",
+                generation=number,
+                resources={url: len(table) for url, table in self.tables.items()},
+            )
+            return
+
+    def keep(self, type_url: str, items: Iterable[Item], removed: Iterable[str]) -> None:
+        """Put *items* on the shelf in place of their namesakes, and take *removed* off it."""
+        table = self.tables.setdefault(type_url, {})
+        for item in items:
+            table[item.name] = item
+        for name in removed:
+            table.pop(name, None)
+        self._stale.add(type_url)
+        self._dirty.set()
+
+    def keep_only(self, type_url: str, names: frozenset[str]) -> None:
+        """Take all but *names* off the shelf."""
+        table = self.tables.get(type_url, {})
+        surplus = table.keys() - names
+        if surplus:
+            self.keep(type_url, (), surplus)
+
+    async def run(self) -> None:
+        """Write changes to disk as they come, several at once if need be, until cancelled."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            try:
+                await self.save()
+            except OSError as error:
+                log.error("relay.save_failed", error=str(error))  # noqa: TRY400 - told, and retried
+                self._dirty.set()
+                await asyncio.sleep(1.0)
+
+    async def save(self) -> None:
+        """Make the shelf as it is now durable. Raises OSError."""
+        stale, self._stale = self._stale, set()
+        if not stale:
+            return
+        changed = {url: tuple(self.tables[url].values()) for url in stale}
+        try:
+            await asyncio.to_thread(self._write, changed)
+        except OSError:
+            self._stale |= stale
+            raise
+
+    def _write(self, changed: dict[str, tuple[Item, ...]]) -> None:
+        packs = dict(self._saved)
+        for type_url, items in changed.items():
+            ordered = tuple(sorted(items, key=lambda item: item.name))
+            if sum(len(item.body) for item in ordered) > BYTES_MAX:
+                log.error("relay.type_too_large", type_url=type_url, bytes_max=BYTES_MAX)
+                continue
+            data = serialise_answer(Answer(type_url=type_url, nonce="", items=ordered))
+            packs[type_url] = hashlib.sha256(data).hexdigest()
+            path = self._folder / "packs" / packs[type_url]
+            if not path.exists():
+                replace_private(path, data)
+        if packs == self._saved:
+            return
+        number = self._generation + 1
+        body = json.dumps({"packs": packs}, sort_keys=True)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        replace_private(self._folder / f"{_PREFIX}{number}", f"{body}\n{digest}\n".encode())
+        self._generation, self._saved = number, packs
+        self._forget(number - GENERATIONS_KEPT)
+
+    def _forget(self, last: int) -> None:
+        """Remove the generations up to *last*, and packs that no other needs."""
+        needed: set[str] = set()
+        for number in self._generations():
+            if number <= last:
+                (self._folder / f"{_PREFIX}{number}").unlink(missing_ok=True)
+                continue
+            try:
+                needed.update(self._read_manifest(number).values())
+            except (OSError, ValueError):
+                continue
+        for path in (self._folder / "packs").iterdir():
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def _generations(self) -> list[int]:
+        names = (path.name.removeprefix(_PREFIX) for path in self._folder.glob(f"{_PREFIX}*"))
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _read_manifest(self, number: int) -> dict[str, str]:
+        body, _, digest = (
+            (self._folder / f"{_PREFIX}{number}").read_text("ascii").rstrip("\n").rpartition("\n")
+        )
+        if hashlib.sha256(body.encode()).hexdigest() != digest:
+            raise ValueError("the manifest's checksum is wrong")
+        packs: dict[str, str] = json.loads(body)["packs"]
+        return packs
+
+    def _read_pack(self, digest: str) -> dict[str, Item]:
+        data = (self._folder / "packs" / digest).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"the checksum of pack {digest} is wrong")
+        try:
+            return {item.name: item for item in parse_answer(data).items}
+        except DecodeError as error:
+            raise ValueError(f"pack {digest} cannot be read") from error
