@@ -19,6 +19,7 @@ from telemetry.promql.values import Scalar, Text, Value, Vector, Windows
 
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from telemetry.promql.kernels import Bools, Floats, Ints
@@ -67,9 +68,19 @@ class Engine:
     subquery_step: timedelta = timedelta(minutes=1)
     """Step of subqueries that name none."""
 
-    def instant(self, text: str, at_ms: int, *, lookback: timedelta | None = None) -> Answer:
+    def instant(
+        self,
+        text: str,
+        at_ms: int,
+        *,
+        lookback: timedelta | None = None,
+        stop: threading.Event | None = None,
+    ) -> Answer:
         """
         Return the value of *text* at one time.
+
+        Args:
+            stop: Set it to end the evaluation early.
 
         Raises:
             BadQuery, QueryFailed: Fix the query.
@@ -77,7 +88,7 @@ class Engine:
             QueryTimedOut: Ask for less, or wait.
 
         """
-        query, value = self._evaluate(text, at_ms, at_ms, 0, lookback)
+        query, value = self._evaluate(text, (at_ms, at_ms, 0), lookback, stop)
         match value:
             case Text():
                 return _answer(query, Kind.STRING, [], text=value.value)
@@ -96,9 +107,13 @@ class Engine:
         step_ms: int,
         *,
         lookback: timedelta | None = None,
+        stop: threading.Event | None = None,
     ) -> Answer:
         """
         Return the values of *text* from start to end, both inclusive.
+
+        Args:
+            stop: Set it to end the evaluation early.
 
         Raises:
             BadQuery, QueryFailed: Fix the query.
@@ -117,7 +132,7 @@ class Engine:
                 "resolution (?step=XX)",
                 steps_max=str(self.limits.steps_max),
             )
-        query, value = self._evaluate(text, start_ms, end_ms, step_ms, lookback)
+        query, value = self._evaluate(text, (start_ms, end_ms, step_ms), lookback, stop)
         times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
         match value:
             case Scalar():
@@ -133,14 +148,19 @@ class Engine:
                 )
 
     def _evaluate(
-        self, text: str, start_ms: int, end_ms: int, step_ms: int, lookback: timedelta | None
+        self,
+        text: str,
+        grid: tuple[int, int, int],
+        lookback: timedelta | None,
+        stop: threading.Event | None,
     ) -> tuple[Evaluation, Value]:
+        start_ms, end_ms, step_ms = grid
         if not -_TIMES_MS_MAX < start_ms <= end_ms < _TIMES_MS_MAX:
             raise BadQuery("times are out of range")
         node = parse(text, self.limits)
         query = Evaluation(
             source=self.source,
-            budget=Budget(limits=self.limits),
+            budget=Budget(limits=self.limits, stop=stop),
             start_ms=start_ms,
             end_ms=end_ms,
             step_ms=step_ms,

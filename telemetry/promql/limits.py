@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ class Budget:
 
     limits: QueryLimits
     clock: Callable[[], float] = time.monotonic
+    stop: threading.Event | None = None
+    """Set by whoever no longer wants the answer."""
+
     samples: int = 0
     deadline: float = field(init=False)
 
@@ -61,6 +65,8 @@ class Budget:
                 "range or a longer step.",
                 samples_max=str(self.limits.samples_max),
             )
+        if self.stop is not None and self.stop.is_set():
+            raise QueryTimedOut("Nobody waits for the answer any more.")
         if self.clock() > self.deadline:
             raise QueryTimedOut(
                 "The query timed out; ask for less.",

@@ -37,6 +37,32 @@ def parse(text: str, limits: QueryLimits) -> nodes.Node:
     return _parse(text)
 
 
+def parse_selector(text: str, limits: QueryLimits) -> matchers.Selection:
+    """
+    Return which series a selector such as `up{job="edge"}` means.
+
+    Raises:
+        BadQuery: The text is anything else.
+
+    """
+    node = parse(text, limits)
+    if not isinstance(node, nodes.Selector) or node.when != nodes.When():
+        raise BadQuery('expected a series selector such as up{job="edge"}')
+    return node.selection
+
+
+def pretty(text: str, limits: QueryLimits) -> str:
+    """
+    Return a query's text laid out for reading.
+
+    Raises:
+        BadQuery: The text isn't PromQL.
+
+    """
+    parse(text, limits)
+    return str(pp.parse(text).prettify())
+
+
 @functools.lru_cache(maxsize=1024)
 def _parse(text: str) -> nodes.Node:
     if _BEFORE_1970.search(text):

@@ -1,0 +1,113 @@
+"""Our answers as the contract's messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from aerofusion.telemetry.v1 import query_service_pb2 as pb
+from telemetry.promql.nodes import Kind
+from telemetry.query.traces import depth_first
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from telemetry.promql.engine import Answer, Series
+    from telemetry.store.model import LogRecord, Span
+
+RESULT_TYPES = {
+    Kind.SCALAR: pb.RESULT_TYPE_SCALAR,
+    Kind.VECTOR: pb.RESULT_TYPE_VECTOR,
+    Kind.MATRIX: pb.RESULT_TYPE_MATRIX,
+    Kind.STRING: pb.RESULT_TYPE_STRING,
+}
+
+
+def time_series(series: Sequence[Series]) -> list[pb.TimeSeries]:
+    """Return the series of an answer."""
+    return [
+        pb.TimeSeries(
+            labels=dict(one.labels), timestamps_ms=one.ts.tolist(), values=one.values.tolist()
+        )
+        for one in series
+    ]
+
+
+def notes(answer: Answer) -> pb.QueryNotes:
+    """Return what there is to say about an answer."""
+    return pb.QueryNotes(
+        warnings=answer.warnings, infos=answer.infos, samples_touched=answer.samples
+    )
+
+
+def log_entry(record: LogRecord) -> pb.LogEntry:
+    """Return one log record."""
+    return pb.LogEntry(
+        time=timestamp(record.time_ns),
+        severity_number=record.severity,
+        severity_text=record.severity_text,
+        body=record.body,
+        service=record.service,
+        instance=record.instance,
+        event=record.event,
+        scope=record.scope,
+        trace_id=record.trace_id.hex(),
+        span_id=record.span_id.hex(),
+        attributes=record.attributes,
+        resource=record.resource,
+    )
+
+
+def trace(trace_id: str, spans: Sequence[Span]) -> pb.GetTraceResponse:
+    """Return a trace of at least one span."""
+    start_ns = min(span.start_ns for span in spans)
+    end_ns = max(span.start_ns + span.duration_ns for span in spans)
+    by_start = sorted(spans, key=lambda span: span.start_ns)
+    return pb.GetTraceResponse(
+        trace_id=trace_id,
+        spans=[_span(depth, span) for depth, span in depth_first(spans)],
+        duration=duration(end_ns - start_ns),
+        services=dict.fromkeys(span.service for span in by_start),
+    )
+
+
+def _span(depth: int, span: Span) -> pb.TraceSpan:
+    return pb.TraceSpan(
+        span_id=span.span_id.hex(),
+        parent_span_id=span.parent_span_id.hex(),
+        depth=depth,
+        name=span.name,
+        service=span.service,
+        instance=span.instance,
+        kind=pb.SpanKind.ValueType(span.kind),
+        start_time=timestamp(span.start_ns),
+        duration=duration(span.duration_ns),
+        status=pb.SpanStatus.ValueType(span.status),
+        status_message=span.status_message,
+        trace_state=span.trace_state,
+        scope=span.scope,
+        attributes=span.attributes,
+        resource=span.resource,
+        events=[
+            pb.SpanEvent(time=timestamp(e.time_ns), name=e.name, attributes=e.attributes)
+            for e in span.events
+        ],
+        links=[
+            pb.SpanLink(trace_id=link.trace_id.hex(), span_id=link.span_id.hex())
+            for link in span.links
+        ],
+    )
+
+
+def timestamp(time_ns: int) -> timestamp_pb2.Timestamp:
+    """Return Unix nanoseconds as a timestamp."""
+    seconds, nanos = divmod(time_ns, 1_000_000_000)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=nanos)
+
+
+def duration(length_ns: int) -> duration_pb2.Duration:
+    """Return nanoseconds as a duration."""
+    seconds, nanos = divmod(length_ns, 1_000_000_000)
+    return duration_pb2.Duration(seconds=seconds, nanos=nanos)

@@ -1,0 +1,172 @@
+"""Everything that can be asked about metrics, bounded; both gRPC and HTTP ask here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from opentelemetry import metrics
+
+from meshkit.errors import InvalidInput, Overloaded
+from telemetry.promql.engine import Answer, Engine
+from telemetry.promql.limits import QueryLimits
+from telemetry.promql.parse import parse_selector
+from telemetry.query.source import StoreSource, matching_series, stored_matchers
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from telemetry.promql.labels import Labels
+    from telemetry.promql.matchers import Selection
+    from telemetry.store.model import MetricFamily
+    from telemetry.store.reader import Reader
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueriesLimits:
+    """Bounds of all queries together, and of each."""
+
+    concurrent_max: int = 4
+    """Evaluations at once."""
+
+    waiting_max: int = 64
+    """Evaluations that wait for their turn; more are refused."""
+
+    selectors_max: int = 64
+    """Selectors of one question about series or labels."""
+
+    query: QueryLimits = field(default_factory=QueryLimits)
+
+
+class Queries:
+    """
+    Queries over one store. Made within a running event loop; `close` ends its threads.
+
+    Every function raises the evaluator's `BadQuery`, `QueryFailed`, `QueryTooLarge` and
+    `QueryTimedOut`, the store's `InvalidInput` and `Unavailable`, and `Overloaded`
+    (QUERY_QUEUE_FULL) where too many queries wait already.
+    """
+
+    def __init__(self, reader: Reader, limits: QueriesLimits | None = None) -> None:
+        self.reader = reader
+        self.limits = limits or QueriesLimits()
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(self.limits.concurrent_max, "promql")
+        self._under_way = 0
+        meter = metrics.get_meter("telemetry")
+        self._duration = meter.create_histogram(
+            "telemetry.query.duration", "s", "How long PromQL queries take, waiting included."
+        )
+
+    async def instant(
+        self,
+        text: str,
+        at_ms: int,
+        *,
+        tenant: str = "",
+        lookback: timedelta | None = None,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the query's budget
+    ) -> Answer:
+        """Return the value of a PromQL expression at one time."""
+        engine = self._engine(tenant, timeout)
+        return await self._run(
+            "instant", lambda stop: engine.instant(text, at_ms, lookback=lookback, stop=stop)
+        )
+
+    async def range(
+        self,
+        text: str,
+        grid: tuple[int, int, int],
+        *,
+        tenant: str = "",
+        lookback: timedelta | None = None,
+        timeout: timedelta | None = None,  # noqa: ASYNC109 - part of the query's budget
+    ) -> Answer:
+        """Return the values of a PromQL expression at *grid*: start, end, step, all in ms."""
+        engine = self._engine(tenant, timeout)
+        return await self._run(
+            "range", lambda stop: engine.range(text, *grid, lookback=lookback, stop=stop)
+        )
+
+    async def series(self, selectors: Sequence[str], *, tenant: str = "") -> list[Labels]:
+        """Return the label sets of the series that any selector matches, sorted."""
+        found: set[Labels] = set()
+        for selection in self._selections(selectors):
+            series = await matching_series(self.reader, selection, tenant)
+            found.update(one.labels for one in series)
+        return sorted(found)
+
+    async def label_names(self, selectors: Sequence[str], *, tenant: str = "") -> list[str]:
+        """Return the names of the labels of the matching series, or of all, sorted."""
+        if not selectors:
+            return await self.reader.label_names(tenant=tenant)
+        found: set[str] = set()
+        for selection in self._selections(selectors):
+            for group in selection:
+                found.update(await self.reader.label_names(stored_matchers(group), tenant=tenant))
+        return sorted(found)
+
+    async def label_values(
+        self, label: str, selectors: Sequence[str], *, tenant: str = ""
+    ) -> list[str]:
+        """Return the values of *label* among the matching series, or all, sorted."""
+        if not selectors:
+            return await self.reader.label_values(label, tenant=tenant)
+        found: set[str] = set()
+        for selection in self._selections(selectors):
+            for group in selection:
+                found.update(
+                    await self.reader.label_values(label, stored_matchers(group), tenant=tenant)
+                )
+        return sorted(found)
+
+    async def metric_families(self, name: str = "", *, tenant: str = "") -> list[MetricFamily]:
+        """Return what is known of a metric, or of all."""
+        return await self.reader.metric_families(name, tenant=tenant)
+
+    def close(self) -> None:
+        """Take no more queries and let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _engine(self, tenant: str, asked: timedelta | None) -> Engine:
+        limits = self.limits.query
+        if asked is not None:
+            limits = replace(limits, timeout=min(asked, limits.timeout))
+        source = StoreSource(
+            reader=self.reader, loop=self._loop, tenant=tenant, timeout=limits.timeout
+        )
+        return Engine(source=source, limits=limits)
+
+    async def _run(self, kind: str, evaluate: Callable[[threading.Event], _T]) -> _T:
+        if self._under_way >= self.limits.concurrent_max + self.limits.waiting_max:
+            raise Overloaded(
+                "QUERY_QUEUE_FULL",
+                "Too many queries wait already.",
+                waiting_max=str(self.limits.waiting_max),
+            )
+        stop = threading.Event()
+        started = time.monotonic()
+        self._under_way += 1
+        try:
+            return await self._loop.run_in_executor(self._threads, evaluate, stop)
+        finally:
+            stop.set()
+            self._under_way -= 1
+            self._duration.record(time.monotonic() - started, {"kind": kind})
+
+    def _selections(self, selectors: Sequence[str]) -> list[Selection]:
+        if len(selectors) > self.limits.selectors_max:
+            raise InvalidInput(
+                "TOO_MANY_SELECTORS",
+                "Too many selectors in one question.",
+                selectors_max=str(self.limits.selectors_max),
+            )
+        return [parse_selector(text, self.limits.query) for text in selectors]

@@ -1,0 +1,263 @@
+"""gRPC in, queries out: `aerofusion.telemetry.v1.QueryService`."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aerofusion.telemetry.v1 import query_service_pb2 as pb
+from aerofusion.telemetry.v1 import query_service_pb2_grpc as pb_grpc
+from meshkit import authz, deadline, paging
+from meshkit.errors import InvalidInput, NotFound
+from telemetry.query import messages
+from telemetry.store.model import LogQuery
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from telemetry.query.queries import Queries
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "aerofusion.telemetry.v1.QueryService"
+POLICY: authz.Policy = {
+    f"/{SERVICE}/{method}": authz.allow(services=("operator", "gateway"), roles=("operator",))
+    for method in (
+        "QueryInstant",
+        "QueryRange",
+        "ListSeries",
+        "ListLabels",
+        "ListLabelValues",
+        "SearchLogs",
+        "GetTrace",
+    )
+}
+"""Who may call what; telemetry's own table takes these rows in."""
+
+_T = TypeVar("_T")
+_TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
+_LIST_DEFAULT, _LIST_MAX = 1_000, 10_000
+_LOGS_DEFAULT, _LOGS_MAX = 100, 1_000
+_SAME_TIME_MAX = 10_000
+"""Records of one and the same nanosecond that paging can step over."""
+
+_TEXT_BYTES_MAX = 1_024
+_ATTRIBUTES_MAX = 32
+_HOUR_NS = 3_600 * 1_000_000_000
+_TIME_NS_MAX = (1 << 63) - 1
+
+
+class QueryService(pb_grpc.QueryServiceServicer):
+    """Answers from the store."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def QueryInstant(  # noqa: N802 - the contract's name
+        self, request: pb.QueryInstantRequest, context: Context
+    ) -> pb.QueryInstantResponse:
+        at_ms = _ms(request.time) if request.HasField("time") else time.time_ns() // 1_000_000
+        answer = await self._queries.instant(
+            _required(request.query, "query"),
+            at_ms,
+            tenant=_tenant(request.tenant),
+            lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
+            timeout=self._timeout(context),
+        )
+        return pb.QueryInstantResponse(
+            result_type=messages.RESULT_TYPES[answer.kind],
+            series=messages.time_series(answer.series),
+            text=answer.text,
+            notes=messages.notes(answer),
+        )
+
+    async def QueryRange(  # noqa: N802 - the contract's name
+        self, request: pb.QueryRangeRequest, context: Context
+    ) -> pb.QueryRangeResponse:
+        for name in ("start_time", "end_time", "step"):
+            _required(request.HasField(name), name)
+        step_ms = request.step.ToMilliseconds()
+        answer = await self._queries.range(
+            _required(request.query, "query"),
+            (_ms(request.start_time), _ms(request.end_time), step_ms),
+            tenant=_tenant(request.tenant),
+            lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
+            timeout=self._timeout(context),
+        )
+        return pb.QueryRangeResponse(
+            series=messages.time_series(answer.series), notes=messages.notes(answer)
+        )
+
+    async def ListSeries(  # noqa: N802 - the contract's name
+        self, request: pb.ListSeriesRequest, _context: Context
+    ) -> pb.ListSeriesResponse:
+        _required(request.selectors, "selectors")
+        tenant = _tenant(request.tenant)
+        found = await self._queries.series(request.selectors, tenant=tenant)
+        texts = {repr(labels): labels for labels in found}
+        page, token = _page(sorted(texts), request, tenant)
+        return pb.ListSeriesResponse(
+            series=[pb.LabelSet(labels=dict(texts[text])) for text in page],
+            next_page_token=token,
+        )
+
+    async def ListLabels(  # noqa: N802 - the contract's name
+        self, request: pb.ListLabelsRequest, _context: Context
+    ) -> pb.ListLabelsResponse:
+        tenant = _tenant(request.tenant)
+        found = await self._queries.label_names(request.selectors, tenant=tenant)
+        page, token = _page(found, request, tenant)
+        return pb.ListLabelsResponse(labels=page, next_page_token=token)
+
+    async def ListLabelValues(  # noqa: N802 - the contract's name
+        self, request: pb.ListLabelValuesRequest, _context: Context
+    ) -> pb.ListLabelValuesResponse:
+        tenant = _tenant(request.tenant)
+        label = _required(request.label, "label")
+        found = await self._queries.label_values(label, request.selectors, tenant=tenant)
+        page, token = _page(found, request, f"{tenant}/{label}")
+        return pb.ListLabelValuesResponse(values=page, next_page_token=token)
+
+    async def SearchLogs(  # noqa: N802 - the contract's name
+        self, request: pb.SearchLogsRequest, _context: Context
+    ) -> pb.SearchLogsResponse:
+        size = paging.page_size(request.page_size, default=_LOGS_DEFAULT, at_most=_LOGS_MAX)
+        question = request.SerializeToString(deterministic=True)
+        if request.page_token:
+            asked = pb.SearchLogsRequest()
+            asked.CopyFrom(request)
+            asked.page_token = ""
+            question = asked.SerializeToString(deterministic=True)
+        start_ns, end_ns = _log_times(request)
+        skip = 0
+        after = paging.read_token(request.page_token, question)
+        if after:
+            # The page before ended within this nanosecond; `skip` of its records are known.
+            last_ns, skip, start_ns = (int(part) for part in after.split(":"))
+            end_ns = last_ns + 1
+        found = await self._queries.reader.search_logs(
+            LogQuery(
+                start_ns=start_ns,
+                end_ns=end_ns,
+                text=_bounded(request.text),
+                service=request.service,
+                severity_min=int(request.severity_at_least),
+                trace_id=_trace_id(request.trace_id) if request.trace_id else b"",
+                attributes=_attributes(request),
+                limit=skip + size + 1,
+                tenant=_tenant(request.tenant),
+            )
+        )
+        page = found[skip : skip + size]
+        token = ""
+        if len(found) > skip + size:
+            last_ns = page[-1].time_ns
+            same = sum(record.time_ns == last_ns for record in found[: skip + size])
+            if same > _SAME_TIME_MAX:
+                raise InvalidInput(
+                    "TOO_MANY_RECORDS_AT_ONCE",
+                    "Too many records have the same time; add conditions.",
+                    records_max=str(_SAME_TIME_MAX),
+                )
+            token = paging.next_token(f"{last_ns}:{same}:{start_ns}", question)
+        return pb.SearchLogsResponse(
+            entries=[messages.log_entry(record) for record in page], next_page_token=token
+        )
+
+    async def GetTrace(  # noqa: N802 - the contract's name
+        self, request: pb.GetTraceRequest, _context: Context
+    ) -> pb.GetTraceResponse:
+        trace_id = _trace_id(request.trace_id)
+        spans = await self._queries.reader.trace(trace_id, tenant=_tenant(request.tenant))
+        if not spans:
+            raise NotFound(
+                "TRACE_NOT_FOUND",
+                "No span of this trace is known; new ones take a second to be found.",
+                trace_id=trace_id.hex(),
+            )
+        return messages.trace(trace_id.hex(), spans)
+
+    def _timeout(self, context: Context) -> timedelta:
+        at_most = self._queries.limits.query.timeout
+        return timedelta(seconds=deadline.remaining(context, at_most))
+
+
+def _tenant(asked: str) -> str:
+    caller = authz.current_caller()
+    tenant = asked or caller.tenant
+    caller.check_tenant(tenant)
+    return tenant
+
+
+def _page(
+    found: Sequence[str],
+    request: pb.ListSeriesRequest | pb.ListLabelsRequest | pb.ListLabelValuesRequest,
+    question: str,
+) -> tuple[list[str], str]:
+    """Return the page of sorted texts that *request* asks for, and the next one's token."""
+    size = paging.page_size(request.page_size, default=_LIST_DEFAULT, at_most=_LIST_MAX)
+    about = (question, *request.selectors)
+    after = paging.read_token(request.page_token, *about)
+    rest = [text for text in found if text > after]
+    page = rest[:size]
+    return page, paging.next_token(page[-1], *about) if len(rest) > size else ""
+
+
+def _log_times(request: pb.SearchLogsRequest) -> tuple[int, int]:
+    end_ns = _ns(request.end_time) if request.HasField("end_time") else time.time_ns()
+    start_ns = _ns(request.start_time) if request.HasField("start_time") else end_ns - _HOUR_NS
+    if start_ns > end_ns:
+        raise _bad("start_time", "must not be after end_time")
+    return start_ns, end_ns
+
+
+def _attributes(request: pb.SearchLogsRequest) -> dict[str, str]:
+    if len(request.attributes) > _ATTRIBUTES_MAX:
+        raise _bad("attributes", f"at most {_ATTRIBUTES_MAX}")
+    return dict(request.attributes)
+
+
+def _bounded(text: str) -> str:
+    if len(text.encode()) > _TEXT_BYTES_MAX:
+        raise _bad("text", f"at most {_TEXT_BYTES_MAX} bytes")
+    return text
+
+
+def _trace_id(text: str) -> bytes:
+    if not _TRACE_ID.fullmatch(text):
+        raise _bad("trace_id", "must be 32 hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def _lookback(length: Duration) -> timedelta:
+    lookback = timedelta(milliseconds=length.ToMilliseconds())
+    if lookback <= timedelta(0):
+        raise _bad("lookback", "must be longer than 0")
+    return lookback
+
+
+def _ms(at: Timestamp) -> int:
+    return at.ToMilliseconds()
+
+
+def _ns(at: Timestamp) -> int:
+    return max(0, min(at.ToNanoseconds(), _TIME_NS_MAX))
+
+
+def _required(value: _T, name: str) -> _T:
+    if not value:
+        raise _bad(name, "required")
+    return value
+
+
+def _bad(name: str, why: str) -> InvalidInput:
+    return InvalidInput(
+        "INVALID_FIELD", f"{name}: {why}.", field_violations={name: why}, field=name
+    )

@@ -1,0 +1,83 @@
+"""The evaluator's source of samples: the store, read from a worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import TimeoutError as WaitedTooLong
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from telemetry.promql.errors import QueryTimedOut, QueryTooLarge
+from telemetry.promql.source import Columns
+from telemetry.store.model import Matcher, MatchOp, Series
+
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from telemetry.promql import matchers
+    from telemetry.promql.labels import Labels
+    from telemetry.store.reader import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSource:
+    """One tenant's samples. `select` blocks: never call it on *loop*'s own thread."""
+
+    reader: Reader
+    loop: asyncio.AbstractEventLoop
+    tenant: str
+    timeout: timedelta
+    """How long one read may take."""
+
+    def select(
+        self, selection: matchers.Selection, start_ms: int, end_ms: int, *, series_max: int
+    ) -> Columns:
+        """
+        Return the samples of the matching series.
+
+        Raises:
+            QueryTooLarge: More than *series_max* series match.
+            QueryTimedOut: The store took too long.
+
+        """
+        reading = asyncio.run_coroutine_threadsafe(
+            self._read(selection, start_ms, end_ms, series_max), self.loop
+        )
+        try:
+            return reading.result(self.timeout.total_seconds())
+        except WaitedTooLong:
+            reading.cancel()
+            raise QueryTimedOut("The store took too long; ask for less.") from None
+
+    async def _read(
+        self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int
+    ) -> Columns:
+        series = await matching_series(self.reader, selection, self.tenant)
+        if len(series) > series_max:
+            raise QueryTooLarge(
+                "A selector finds too many series; add matchers.", series_max=str(series_max)
+            )
+        samples = await self.reader.read_samples(series, start_ms=start_ms, end_ms=end_ms)
+        return Columns(
+            labels=[one.labels for one in series],
+            ts=samples.ts_ms,
+            values=samples.values,
+            offsets=samples.offsets,
+        )
+
+
+async def matching_series(
+    reader: Reader, selection: matchers.Selection, tenant: str
+) -> list[Series]:
+    """Return the series that any alternative of *selection* matches, each once."""
+    found: dict[Labels, Series] = {}
+    for group in selection:
+        for one in await reader.select_series(stored_matchers(group), tenant=tenant):
+            found.setdefault(one.labels, one)
+    return list(found.values())
+
+
+def stored_matchers(group: tuple[matchers.Matcher, ...]) -> list[Matcher]:
+    """Return one alternative of a selection in the store's words."""
+    return [Matcher(label=m.name, op=MatchOp(m.op.value), value=m.value) for m in group]
