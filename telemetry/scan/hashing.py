@@ -84,7 +84,7 @@ def int_hash(value: np.uint64) -> np.uint64:
 
 
 @compiled
-def find(table: NDArray[np.uint64], key: np.uint64) -> int:
+def find(table: NDArray[np.uint64], key: np.uint64) -> Any:
     """Return where *key* stands in the hash set *table*, or -1 - its free place. 0 is "free"."""
     mask = table.shape[0] - 1
     at: Any = np.int64(key & np.uint64(mask))

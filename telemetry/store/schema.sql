@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS samples
     series_id UInt64  CODEC(Delta(8), ZSTD(1)),
     ts_ms     Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'Unix time in milliseconds',
     value     Float64 CODEC(Delta(8), ZSTD(1)) COMMENT 'bits 0x7ff0000000000002: the series ended',
-    segment   UInt32  CODEC(Delta(4), ZSTD(1))
+    segment   UInt32  CODEC(Delta(4), ZSTD(1)),
+    INDEX by_segment segment TYPE minmax GRANULARITY 4
 )
 ENGINE = MergeTree
 PARTITION BY toMonday(toDateTime(intDiv(ts_ms, 1000), 'UTC'))
@@ -50,7 +51,8 @@ CREATE TABLE IF NOT EXISTS logs
     scope         LowCardinality(String),
     attributes    Map(LowCardinality(String), String),
     resource      Map(LowCardinality(String), String),
-    segment       UInt32 CODEC(Delta(4), ZSTD(1))
+    segment       UInt32 CODEC(Delta(4), ZSTD(1)),
+    INDEX by_segment segment TYPE minmax GRANULARITY 4
 )
 ENGINE = MergeTree
 PARTITION BY toMonday(time)
@@ -82,6 +84,7 @@ CREATE TABLE IF NOT EXISTS spans
     link_trace_ids   Array(FixedString(16)),
     link_span_ids    Array(FixedString(8)),
     segment          UInt32 CODEC(Delta(4), ZSTD(1)),
+    INDEX by_segment segment TYPE minmax GRANULARITY 4,
     INDEX by_trace trace_id TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = MergeTree

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from meshkit.errors import InvalidInput, Unavailable
+from meshkit.errors import FailedPrecondition, InvalidInput, Unavailable
 from telemetry.store.model import Limits
 
 
@@ -47,10 +47,6 @@ class StoreFailed(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class StoreTaken(Exception):
-    """Another process has this folder open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +86,7 @@ class Sessions:
         Open the store in *folder*, with its tables; closes it in the end.
 
         Raises:
-            StoreTaken: Another process has it open.
+            FailedPrecondition: `STORE_TAKEN`: another process has it open.
 
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - once, at start
@@ -98,7 +94,11 @@ class Sessions:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StoreTaken(f"{folder} is open in another process") from None
+                raise FailedPrecondition(
+                    "STORE_TAKEN",
+                    f"{folder} is open in another process; stop it, or use another folder.",
+                    folder=str(folder),
+                ) from None
             sessions = cls(folder, limits or SessionLimits(), lock)
             try:
                 await sessions._on_thread(sessions._connect)
@@ -148,6 +148,18 @@ class Sessions:
             answer: bytes = await self._on_thread(_run, self._writer, sql, output)
         return answer
 
+    async def insert(self, sql: str) -> int:
+        """
+        Run an INSERT of the loader's; return how many rows it wrote.
+
+        Raises:
+            StoreFailed: ClickHouse refused it; some of its rows may be there.
+
+        """
+        async with self._writing:
+            rows: int = await self._on_thread(_run_insert, self._writer, sql)
+        return rows
+
     def _connect(self) -> None:
         import chdb  # noqa: PLC0415 - 240 MB and half a second: only who opens a store pays
 
@@ -190,14 +202,22 @@ def quote(text: str) -> str:
 
 
 def _run(session: Any, sql: str, output: str) -> bytes:
+    answer: bytes = _answer(session, sql, output).bytes()
+    return answer
+
+
+def _run_insert(session: Any, sql: str) -> int:
+    return int(_answer(session, sql, "Null").rows_written())
+
+
+def _answer(session: Any, sql: str, output: str) -> Any:
     try:
-        answer: bytes = session.query(sql, output).bytes()
+        return session.query(sql, output)
     except Exception as error:
         found = _CODE.search(str(error))
         if found is None:
             raise
         raise StoreFailed(int(found.group(1)), str(error)) from None
-    return answer
 
 
 def _to_mesh_error(error: StoreFailed) -> InvalidInput | Unavailable:

@@ -1,0 +1,155 @@
+"""Builds and joins the parts of the telemetry service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshkit import observability
+from meshkit.identity import Workload
+from meshkit.serving import GrpcServer, ServingLimits
+from telemetry.intake.intake import Intake
+from telemetry.intake.ledger import Ledger
+from telemetry.intake.own import in_process
+from telemetry.intake.service import serve_otlp
+from telemetry.load.loader import Loader
+from telemetry.load.series import SeriesCatalog
+from telemetry.log.writer import LogLimits, LogWriter
+from telemetry.policy import POLICY
+from telemetry.scan.scanner import Scanner
+from telemetry.store.sessions import SessionLimits, Sessions
+
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from telemetry.settings import Settings
+
+FLUSH_WITHIN_S = 2.0
+"""How long a stop waits for the last segments; what isn't loaded then is at the next start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The way in, running: from a request to the tables."""
+
+    intake: Intake
+    loader: Loader
+    ledger: Ledger
+    writer: LogWriter
+    scanner: Scanner
+
+
+async def serve(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    started: asyncio.Future[int] | None = None,
+    workload: Workload | None = None,
+) -> None:
+    """
+    Serve until *stop* is set; *started* receives the bound port.
+
+    Raises:
+        ListenFailed: The address is taken.
+        FailedPrecondition: `STORE_TAKEN`: another process has the state folder open.
+
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        scanner = Scanner()
+        warming = asyncio.ensure_future(asyncio.to_thread(scanner.warm))
+        stack.push_async_callback(_settle, warming)
+        if workload is None:
+            workload = await Workload.open(settings, "telemetry")
+            renewing = asyncio.ensure_future(workload.run())
+            stack.push_async_callback(_settle, renewing)
+        sessions = await stack.enter_async_context(open_store(settings))
+        await warming
+        pipeline = await stack.enter_async_context(open_pipeline(settings, sessions, scanner))
+        own = observability.setup_with("telemetry", settings.replica, in_process(pipeline.intake))
+        stack.push_async_callback(asyncio.to_thread, own.shutdown)
+        pipeline.ledger.publish(
+            own.metrics.get_meter("telemetry"),
+            series=lambda: scanner.series,
+            log_bytes=lambda: pipeline.writer.log_bytes,
+        )
+        server = GrpcServer(
+            workload=workload,
+            listen=settings.listen,
+            policy=POLICY,
+            unix_socket=settings.unix_socket,
+            limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
+        )
+        serve_otlp(server, pipeline.intake)
+        port = await server.start()
+        stack.push_async_callback(server.drain, settings.shutdown_grace)
+        if started is not None and not started.done():
+            started.set_result(port)
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Sessions]:
+    """Open the tables in the state folder."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    limits = SessionLimits(
+        readers=settings.store_readers, memory_bytes_max=settings.store_memory_bytes_max
+    )
+    async with Sessions.open(settings.state_dir / "store", limits) as sessions:
+        yield sessions
+
+
+@contextlib.asynccontextmanager
+async def open_pipeline(
+    settings: Settings, sessions: Sessions, scanner: Scanner
+) -> AsyncIterator[Pipeline]:
+    """
+    Run the way in. A fault of its tasks, such as a failed fsync, ends the caller too.
+
+    What isn't loaded when it ends is loaded by the next start.
+    """
+    folder = settings.state_dir / "log"
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger()
+    catalog = SeriesCatalog(sessions, scanner)
+    await catalog.read_known()
+    writer = LogWriter(
+        folder,
+        LogLimits(
+            segment_age=settings.segment_age,
+            waiting_bytes_max=settings.waiting_bytes_max,
+            log_bytes_max=settings.log_bytes_max,
+        ),
+    )
+    loader = Loader(
+        sessions=sessions,
+        writer=writer,
+        folder=folder,
+        scanner=scanner,
+        catalog=catalog,
+        ledger=ledger,
+    )
+    intake = Intake(
+        scanner=scanner,
+        catalog=catalog,
+        log=writer,
+        ledger=ledger,
+        series_max=settings.series_max,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(writer.run())
+        loading = tasks.create_task(loader.run())
+        yield Pipeline(intake=intake, loader=loader, ledger=ledger, writer=writer, scanner=scanner)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_WITHIN_S):
+                await loader.flush()
+        loading.cancel()
+        writing.cancel()
+
+
+async def _settle(task: asyncio.Future[None]) -> None:
+    """End *task* and forget how it ended."""
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,1 @@
+"""How OTLP comes in: judged, logged, acknowledged, and every item accounted for."""

@@ -1,0 +1,188 @@
+"""
+The loader: closed segments of the log into the tables, each exactly once.
+
+A segment's file goes only after its rows are durable. So after a crash a file that is still
+there says nothing: its rows are counted, and where they aren't whole, deleted and loaded anew.
+"""
+
+# ruff: noqa: S608 - names of our tables and numbers
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from telemetry.load.statements import TABLES, insert
+from telemetry.log.segments import Segment, keep, leftovers, mend
+from telemetry.store.sessions import StoreFailed
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from telemetry.intake.ledger import Ledger
+    from telemetry.load.series import SeriesCatalog
+    from telemetry.log.records import Record
+    from telemetry.log.segments import Mended
+    from telemetry.log.writer import LogWriter
+    from telemetry.scan.scanner import Scanner
+    from telemetry.store.sessions import Sessions
+
+log = structlog.get_logger()
+
+OF_THE_DATA = frozenset(
+    {6, 26, 27, 32, 33, 36, 53, 69, 70, 72, 117, 128, 131, 190, 241, 321, 349, 407, 444}
+)
+"""ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
+
+_RETRY_FIRST_S = 0.5
+_RETRY_MOST_S = 30.0
+
+
+class Loader:
+    """Loads segments, one at a time, oldest first. `run` until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        writer: LogWriter,
+        folder: Path,
+        scanner: Scanner,
+        catalog: SeriesCatalog,
+        ledger: Ledger,
+    ) -> None:
+        self._sessions = sessions
+        self._writer = writer
+        self._folder = folder
+        self._quarantine = folder / "quarantine"
+        self._scanner = scanner
+        self._catalog = catalog
+        self._ledger = ledger
+        self._left = leftovers(folder)
+        for segment in self._left:
+            writer.adopt(segment)
+        self.recovered = asyncio.Event()
+        """Set once all that an earlier run left is in the tables."""
+
+    async def run(self) -> None:
+        """Load what an earlier run left, then each segment as it is closed."""
+        newest = {segment.signal: segment for segment in self._left}
+        for segment in self._left:
+            await self._recover(segment, newest=newest[segment.signal] is segment)
+        self.recovered.set()
+        while True:
+            segment = await self._writer.closed.get()
+            try:
+                await self._load(segment)
+            finally:
+                self._writer.closed.task_done()
+
+    async def flush(self) -> None:
+        """Return once all that was acknowledged before is in the tables."""
+        await self.recovered.wait()
+        await self._writer.close_segments()
+        await self._writer.closed.join()
+
+    async def _recover(self, segment: Segment, *, newest: bool) -> None:
+        mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
+        self._ledger.quarantined_bytes += mended.quarantined_bytes
+        for record in mended.records:
+            scan = self._scanner.judge(
+                segment.signal, _request(mended, record), record.received_ns, record.tenant
+            )
+            segment.rows += scan.rows
+            self._catalog.notice(scan.new_series)
+        found = await self._count(segment)
+        log.info(
+            "segment_left",
+            segment=segment.number,
+            signal=segment.signal,
+            rows=segment.rows,
+            rows_found=found,
+            cut_bytes=mended.cut_bytes,
+            quarantined_bytes=mended.quarantined_bytes,
+        )
+        self._ledger.rows_logged[segment.signal] += segment.rows
+        if found == segment.rows:
+            await self._catalog.store()
+            self._ledger.rows_loaded[segment.signal] += found
+            self._writer.release(segment)
+            return
+        if found:
+            await self._delete(segment)
+        await self._load(segment)
+
+    async def _load(self, segment: Segment) -> None:
+        """Load *segment*; what ClickHouse refuses in it is quarantined, other faults wait."""
+        wait_s = _RETRY_FIRST_S
+        while True:
+            try:
+                await self._catalog.store()
+                rows = await self._sessions.insert(
+                    insert(segment.signal, segment.number, segment.path)
+                )
+            except StoreFailed as error:
+                log.warning(
+                    "load_failed", segment=segment.number, code=error.code, error=str(error)[:500]
+                )
+                if error.code in OF_THE_DATA:
+                    rows = await self._salvage(segment)
+                    break
+                await asyncio.sleep(wait_s)
+                wait_s = min(_RETRY_MOST_S, wait_s * 2)
+                await self._delete(segment)
+            else:
+                break
+        self._ledger.rows_loaded[segment.signal] += rows
+        if rows != segment.rows:
+            log.error("ledger_differs", segment=segment.number, rows=rows, expected=segment.rows)
+        self._writer.release(segment)
+
+    async def _salvage(self, segment: Segment) -> int:
+        """Load every record of *segment* that can be loaded, quarantine the others."""
+        await self._delete(segment)
+        mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=False)
+        return await self._load_part(segment, mended, mended.records)
+
+    async def _load_part(self, segment: Segment, mended: Mended, part: list[Record]) -> int:
+        draft = segment.path.with_suffix(".part")
+        if not part:
+            return 0
+        draft.write_bytes(b"".join(mended.data[one.start : one.end] for one in part))
+        try:
+            return await self._sessions.insert(insert(segment.signal, segment.number, draft))
+        except StoreFailed as error:
+            if error.code not in OF_THE_DATA:
+                raise
+        finally:
+            draft.unlink()
+        if len(part) > 1:
+            half = len(part) // 2
+            first = await self._load_part(segment, mended, part[:half])
+            return first + await self._load_part(segment, mended, part[half:])
+        keep(self._quarantine, segment, part[0], mended.data)
+        request = _request(mended, part[0])
+        scan = self._scanner.judge(segment.signal, request, part[0].received_ns, part[0].tenant)
+        self._ledger.quarantined_rows[segment.signal] += scan.rows
+        self._ledger.quarantined_bytes += len(request)
+        log.error("record_quarantined", segment=segment.number, rows=scan.rows)
+        return 0
+
+    async def _count(self, segment: Segment) -> int:
+        answer = await self._sessions.execute(
+            f"SELECT count() FROM {TABLES[segment.signal]} WHERE segment = {segment.number}"
+        )
+        return int(answer)
+
+    async def _delete(self, segment: Segment) -> None:
+        await self._sessions.execute(
+            f"DELETE FROM {TABLES[segment.signal]} WHERE segment = {segment.number}"
+            " SETTINGS lightweight_deletes_sync = 2"
+        )
+
+
+def _request(mended: Mended, record: Record) -> bytes:
+    return mended.data[record.body : record.body + record.request_bytes]

@@ -1,0 +1,30 @@
+"""Who may call which method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshkit.authz import allow
+from telemetry.intake.service import METHODS
+
+
+if TYPE_CHECKING:
+    from meshkit.authz import Policy
+
+SENDERS = frozenset(
+    {
+        "edge",
+        "flightinfo",
+        "gateway",
+        "mailsink",
+        "nats",
+        "notifier",
+        "operator",
+        "relay",
+        "syncd",
+        "telemetry",
+    }
+)
+"""Every process of the mesh may tell what it does; the edge itself, not its users."""
+
+POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}

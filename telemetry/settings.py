@@ -1,0 +1,45 @@
+"""What the telemetry service can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from meshkit.settings import MeshSettings, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MeshSettings):
+    """Settings of the telemetry service, read from `TELEMETRY_*`."""
+
+    state_dir: Path = Path("telemetry-state")
+    """Folder of the log and the tables; made if it is absent. One process at a time."""
+
+    http_listen: str = "127.0.0.1:0"
+    """Address of Prometheus's HTTP API (mutual TLS). Port 0 picks a free one."""
+
+    http_unix_socket: Path | None = None
+    """Unix socket of the same API without TLS, for whoever may open it."""
+
+    message_bytes_max: Annotated[int, Range(64 * 1024, 64 * 1024 * 1024)] = 16 * 1024 * 1024
+    """Largest OTLP request."""
+
+    segment_age: Annotated[timedelta, Range(0.05, 60)] = timedelta(seconds=1)
+    """How long what was acknowledged may take to be found."""
+
+    waiting_bytes_max: Annotated[int, Range(1024 * 1024, 1 << 34)] = 64 * 1024 * 1024
+    """Requests in memory that wait to be written; beyond it they are refused for now."""
+
+    log_bytes_max: Annotated[int, Range(1024 * 1024, 1 << 40)] = 2 * 1024 * 1024 * 1024
+    """What is logged and not loaded yet; beyond it requests are refused for now."""
+
+    series_max: Annotated[int, Range(1000, 100_000_000)] = 1_000_000
+    """Series kept; points that would make more are refused."""
+
+    store_readers: Annotated[int, Range(1, 32)] = 2
+    """Queries under way at once."""
+
+    store_memory_bytes_max: Annotated[int, Range(2e8, 1e12)] = 2_000_000_000
+    """Memory of the engine, over all queries and merges."""
