@@ -9,7 +9,7 @@ from gateway.compile import extensions, routes
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.scopes import scoped_routes
-from gateway.compile.sources import CERTIFICATE_SECRET, ads, extension, secret
+from gateway.compile.sources import PUBLIC_SECRET, ads, extension, secret
 from gateway.xds.resources import Resource, resource
 
 
@@ -163,7 +163,7 @@ def _tls() -> dict[str, Any]:
             common_tls_context={
                 "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
                 "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificate_sds_secret_configs": [secret(CERTIFICATE_SECRET)],
+                "tls_certificate_sds_secret_configs": [secret(PUBLIC_SECRET)],
             },
         ),
     }

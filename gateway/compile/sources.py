@@ -8,8 +8,13 @@ from typing import Any
 from gateway.compile.envoy_api import TYPE_URL
 
 
-CERTIFICATE_SECRET = "edge"  # noqa: S105  a name; the relay beside Envoy answers for it
-TRUST_SECRET = "trust"  # noqa: S105  as above
+# Names of the secrets that the relay beside Envoy answers for.
+CERTIFICATE_SECRET = "edge"  # noqa: S105  a name
+"""The edge's own certificate, for connections to services."""
+PUBLIC_SECRET = "edge_public"  # noqa: S105  a name
+"""The certificate that clients are shown."""
+TRUST_SECRET = "trust"  # noqa: S105  a name
+"""The roots that services' certificates must come from."""
 
 _FETCH_TIMEOUT = timedelta(seconds=5)
 

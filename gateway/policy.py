@@ -1,0 +1,48 @@
+"""Who may call which method of the gateway; the identity API has its own table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.services.catalog import SERVICE as CATALOG
+from gateway.services.config_status import SERVICE as CONFIG_STATUS
+from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
+from meshkit.authz import allow
+
+
+if TYPE_CHECKING:
+    from meshkit.authz import Policy, Rule
+
+_CATALOG_METHODS: Final = (
+    "CreateService",
+    "GetService",
+    "ListServices",
+    "UpdateService",
+    "DeleteService",
+    "CreateRoute",
+    "GetRoute",
+    "ListRoutes",
+    "UpdateRoute",
+    "DeleteRoute",
+    "ListRevisions",
+)
+PROXYLESS_SERVICES: Final = (
+    "gateway",
+    "notifier",
+    "syncd",
+    "telemetry",
+    "flightinfo",
+    "mailsink",
+)
+"""Services of the mesh, as gRPC clients that balance by themselves."""
+
+
+def policy() -> Policy:
+    """Return the table."""
+    operators: Rule = allow(services=["operator"], roles=["operator"])
+    return {
+        **{f"/{CATALOG}/{method}": operators for method in _CATALOG_METHODS},
+        f"/{CONFIG_STATUS}/GetConfigStatus": operators,
+        DELTA_METHOD: allow(services=["edge", "operator"]),
+        SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
+    }

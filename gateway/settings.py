@@ -1,0 +1,91 @@
+"""Everything that can be configured about the gateway. Fields are read from `GATEWAY_<FIELD>`."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from gateway.compile.options import EdgeOptions
+from gateway.xds.ads import AdsLimits
+from meshkit.settings import MeshSettings, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MeshSettings):
+    """The gateway's settings. Durations are in seconds."""
+
+    join_listen: str = "127.0.0.1:0"
+    """Address where processes get their first certificate. Port 0 picks a free one."""
+
+    join_address: str = ""
+    """How others reach `join_listen`, `host:port`. Empty: where it listens."""
+
+    edge_listen: str = "127.0.0.1:8443"
+    """Address of the edge's public listener; an IP address and a port."""
+
+    edge_cors_origins: str = ""
+    """Origins whose web pages may call, with commas between; `*` for every one."""
+
+    edge_trace_sampling: Annotated[float, Range(0, 100)] = 100.0
+    """Share of requests that get a trace if they bring none, in percent."""
+
+    edge_streams_per_connection_max: Annotated[int, Range(1, 10_000)] = 256
+    """Calls and streams at once on one connection to the edge."""
+
+    edge_connections_per_second_max: Annotated[int, Range(1, 100_000)] = 1_000
+    """New connections the edge takes each second; more are closed at once."""
+
+    ads_streams_max: Annotated[int, Range(1, 10_000)] = 500
+    """Discovery streams at once."""
+
+    ads_barrier_timeout: Annotated[timedelta, Range(0.1, 300)] = timedelta(seconds=10)
+    """How long a proxy that doesn't answer holds up its own next step."""
+
+    catalog_poll: Annotated[timedelta, Range(0.05, 60)] = timedelta(seconds=1)
+    """How soon a change by another replica is seen when its hint was lost."""
+
+    postgres_connections: Annotated[int, Range(2, 100)] = 8
+    """Most connections to PostgreSQL."""
+
+    message_bytes_max: Annotated[int, Range(4 * 1024 * 1024, 64 * 1024 * 1024)] = 16 * 1024 * 1024
+    """Largest gRPC message: the transcoder's descriptors are one resource."""
+
+    def __post_init__(self) -> None:
+        if not self.postgres_dsn:
+            raise ValueError("GATEWAY_POSTGRES_DSN: must be set")
+        self.edge_options()
+
+    def edge_options(self) -> EdgeOptions:
+        """
+        Return what the compiler is told.
+
+        Raises:
+            ValueError: `edge_listen` is no address.
+
+        """
+        host, _, port = self.edge_listen.rpartition(":")
+        try:
+            address = str(ipaddress.ip_address(host.strip("[]")))
+            number = int(port)
+        except ValueError:
+            address, number = "", 0
+        if not address or not 1 <= number <= 65_535:
+            raise ValueError(
+                f"GATEWAY_EDGE_LISTEN: must be an IP address and a port, not {self.edge_listen!r}"
+            )
+        return EdgeOptions(
+            address=address,
+            port=number,
+            cors_origins=tuple(
+                origin.strip() for origin in self.edge_cors_origins.split(",") if origin.strip()
+            ),
+            trace_sampling=self.edge_trace_sampling,
+            streams_per_connection_max=self.edge_streams_per_connection_max,
+            connections_per_second_max=self.edge_connections_per_second_max,
+        )
+
+    def ads_limits(self) -> AdsLimits:
+        """Return the bounds of the discovery streams."""
+        return AdsLimits(streams_max=self.ads_streams_max, barrier_timeout=self.ads_barrier_timeout)
