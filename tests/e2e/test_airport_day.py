@@ -1,0 +1,106 @@
+"""The airport day runs through all of it: mail, live messages, boards, traces, metrics, logs."""
+
+import grpc
+import pytest
+
+from aerofusion.notify.v1 import notification_service_pb2 as notify
+from aerofusion.notify.v1 import notification_service_pb2_grpc as notify_grpc
+from tests.fixtures.waiting import until
+
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def operator(mesh):
+    return mesh.token("operators/ada", "operator", tenant="")
+
+
+def metric(mesh, token, query):
+    """Value of the first series that *query* finds now; None if there is none."""
+    answer = mesh.call_json("/telemetry/v1/metrics:queryInstant", token, {"query": query})
+    series = answer.get("series", [])
+    return series[0]["values"][0] if series else None
+
+
+def counted(mesh, part, name):
+    return mesh.status()["counts"].get(part, {}).get("counts", {}).get(name, 0)
+
+
+def test_mail_of_the_day_arrives(mesh):
+    until(lambda: counted(mesh, "mailsink", "mails"), "a mail", within_s=120)
+
+
+def test_devices_follow_the_boards(mesh):
+    until(lambda: counted(mesh, "devices", "converged"), "a board to converge", within_s=120)
+
+    assert counted(mesh, "devices", "diverged") == 0
+
+
+def delivered_delay(mesh, operator):
+    """A notification about a delay whose mail was delivered, and that carries a trace."""
+    with mesh.edge_channel() as channel:
+        stub = notify_grpc.NotificationServiceStub(channel)
+        metadata = (("authorization", f"Bearer {operator}"),)
+        listed = stub.ListNotifications(
+            notify.ListNotificationsRequest(parent="tenants/nyc", page_size=200),
+            metadata=metadata,
+            timeout=15,
+        )
+        for candidate in listed.notifications:
+            if "delay" not in candidate.template or not candidate.trace_id:
+                continue
+            try:
+                found = stub.GetNotification(
+                    notify.GetNotificationRequest(name=candidate.name),
+                    metadata=metadata,
+                    timeout=15,
+                )
+            except grpc.RpcError:
+                continue
+            kinds = {(e.kind, e.channel) for e in found.timeline_events}
+            if (notify.TimelineEvent.KIND_DELIVERED, "email") in kinds:
+                return found
+    return None
+
+
+def test_one_trace_runs_from_the_edge_through_the_notifier_to_the_channel(mesh, operator):
+    found = until(lambda: delivered_delay(mesh, operator), "a delivered delay", within_s=180)
+
+    def whole():
+        trace = mesh.call_json(f"/telemetry/v1/traces/{found.notification.trace_id}", operator)
+        spans = trace.get("spans", [])
+        services = {span.get("service") for span in spans}
+        names = {span.get("name", "") for span in spans}
+        through = {"edge", "notifier"} <= services
+        return trace if through and any("email" in name for name in names) else None
+
+    trace = until(whole, "the whole trace", within_s=60)
+
+    assert {"flightinfo", "edge", "notifier"} <= {s.get("service") for s in trace["spans"]}
+
+
+def test_the_timeline_of_a_notification_tells_each_step(mesh, operator):
+    found = until(lambda: delivered_delay(mesh, operator), "a delivered delay", within_s=180)
+    kinds = [event.kind for event in found.timeline_events]
+    kind = notify.TimelineEvent
+
+    assert kinds[0] == kind.KIND_ACCEPTED
+    assert kind.KIND_PLANNED in kinds
+    assert kinds.index(kind.KIND_ATTEMPT_STARTED) < kinds.index(kind.KIND_DELIVERED)
+
+
+def test_what_happens_is_visible_as_metrics(mesh, operator):
+    query = 'sum by (channel) (rate(notifier_deliveries_total{channel="email"}[2m]))'
+
+    until(lambda: metric(mesh, operator, query), "a rate of deliveries", within_s=120)
+
+
+def test_the_edges_access_log_is_searchable(mesh, operator):
+    def found():
+        body = {"service": "edge", "pageSize": 10}
+        return mesh.call_json("/telemetry/v1/logs:search", operator, body).get("entries")
+
+    entries = until(found, "a record of the access log", within_s=60)
+
+    assert entries[0]["service"] == "edge"

@@ -1,0 +1,218 @@
+"""Faults under the day's load: recovery without help, and nothing acknowledged is lost."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+import uuid
+from pathlib import Path
+
+import grpc
+import pytest
+
+from aerofusion.notify.v1 import notification_service_pb2 as notify
+from aerofusion.notify.v1 import notification_service_pb2_grpc as notify_grpc
+from tests.fixtures.waiting import until
+
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
+
+FIRST_200_WITHIN_S = 2.0
+CHANGE_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def day(own_mesh_of_module):
+    """A mesh of this module's own with the day running, to harm."""
+    return own_mesh_of_module()
+
+
+def running(mesh, name):
+    row = mesh.part(name)
+    return row["phase"] == "ready"
+
+
+class Producer:
+    """Creates notifications all the time; remembers what was acknowledged."""
+
+    def __init__(self, mesh):
+        self.mesh = mesh
+        self.token = mesh.token("services/flightinfo", "service")
+        self.acknowledged = []
+        self.refused = []
+        self._stop = asyncio.Event()
+
+    async def run(self):
+        async with self.mesh.aio_edge_channel() as channel:
+            stub = notify_grpc.NotificationServiceStub(channel)
+            while not self._stop.is_set():
+                await self._one(stub)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await self._stop.wait()
+
+    async def _one(self, stub):
+        request = notify.CreateNotificationRequest(
+            parent="tenants/nyc",
+            request_id=str(uuid.uuid4()),
+            notification=notify.Notification(
+                recipients=["tenants/nyc/recipients/p1"],
+                template="tenants/nyc/templates/flight-delayed",
+                channels=["inapp"],
+            ),
+        )
+        try:
+            answer = await stub.CreateNotification(
+                request, metadata=(("authorization", f"Bearer {self.token}"),), timeout=5
+            )
+        except grpc.aio.AioRpcError as error:
+            self.refused.append(error.code())
+        else:
+            self.acknowledged.append(answer.notification.name)
+
+    def stop(self):
+        self._stop.set()
+
+    async def all_known(self):
+        """Which of the acknowledged notifications the mesh still knows."""
+        known = []
+        async with self.mesh.aio_edge_channel() as channel:
+            stub = notify_grpc.NotificationServiceStub(channel)
+            operator = self.mesh.token("operators/ada", "operator", tenant="")
+            for name in self.acknowledged:
+                answer = await stub.GetNotification(
+                    notify.GetNotificationRequest(name=name),
+                    metadata=(("authorization", f"Bearer {operator}"),),
+                    timeout=10,
+                )
+                known.append(answer.notification.name)
+        return known
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["notifier", "syncd", "telemetry", "gateway", "relay", "envoy", "postgres", "nats"],
+)
+async def test_a_part_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(day, part):
+    producer = await asyncio.to_thread(Producer, day)
+    producing = asyncio.create_task(producer.run())
+    await asyncio.to_thread(until, lambda: len(producer.acknowledged) >= 20, "some load")
+
+    await asyncio.to_thread(day.kill, part)
+    before = len(producer.acknowledged)
+    await asyncio.to_thread(
+        until,
+        lambda: len(producer.acknowledged) >= before + 20,
+        "load after the fault",
+        within_s=60,
+    )
+    producer.stop()
+    await producing
+
+    assert await producer.all_known() == producer.acknowledged
+    assert set(producer.refused) <= {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+
+
+async def test_the_day_goes_on_after_all_that(day):
+    def mails():
+        counts = day.status()["counts"]
+        return counts.get("mailsink", {}).get("counts", {}).get("mails", 0)
+
+    before = await asyncio.to_thread(mails)
+
+    await asyncio.to_thread(until, lambda: mails() > before, "more mails", within_s=120)
+
+
+async def test_gateway_and_envoy_killed_together_come_back_from_the_relay_in_time(own_mesh):
+    """Envoy restarts from the relay's disk; then the gateway, and a change is served."""
+    mesh = await asyncio.to_thread(own_mesh, "--no-demo")
+    token = await asyncio.to_thread(mesh.token, "operators/ada", "operator", "")
+    status = await asyncio.to_thread(mesh.status)
+    parts = {row["name"]: row for row in status["parts"]}
+    address = status["edge"]["url"].removeprefix("https://")
+
+    for name in ("gateway", "envoy"):
+        os.kill(parts[name]["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    first = await first_answer(mesh, address, token)
+
+    assert first - killed <= FIRST_200_WITHIN_S
+    await asyncio.to_thread(until, lambda: running(mesh, "gateway"), "the gateway", within_s=30)
+    began = time.monotonic()
+    await asyncio.to_thread(
+        mesh.meshctl, "service", "create", "late", "--endpoint", "127.0.0.1:9",
+        "--grpc-service", "test.Late",
+    )  # fmt: skip
+    await answered_differently(mesh, address, token)
+    assert time.monotonic() - began <= CHANGE_WITHIN_S
+
+
+async def first_answer(mesh, address, token):
+    """When the edge first answers a call with OK."""
+    credentials = grpc.ssl_channel_credentials(root_certificates=mesh.roots_pem)
+    metadata = (("authorization", f"Bearer {token}"),)
+    request = notify.ListNotificationsRequest(parent="tenants/nyc", page_size=1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            try:
+                await notify_grpc.NotificationServiceStub(channel).ListNotifications(
+                    request, metadata=metadata, timeout=1
+                )
+            except grpc.aio.AioRpcError:
+                continue
+            return time.monotonic()
+    raise AssertionError("the edge did not come back")
+
+
+async def answered_differently(mesh, address, token):
+    """Wait until the new service has a route: no longer UNIMPLEMENTED, but no endpoint either."""
+    credentials = grpc.ssl_channel_credentials(root_certificates=mesh.roots_pem)
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        call = channel.unary_unary("/test.Late/Anything")
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                await call(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=1)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    return
+    raise AssertionError("the change did not arrive")
+
+
+def test_a_second_up_on_the_same_state_is_refused_in_words(mesh):
+    run = mesh.meshctl("up", "--detach", check=False)
+
+    assert run.returncode == 75
+    assert "Try:" in run.stderr
+
+
+def test_a_port_already_taken_is_named(own_mesh, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(AssertionError, match=str(port)):
+            own_mesh("--no-demo", "--port-edge", str(port))
+
+
+def test_a_setting_that_does_not_exist_is_refused_before_anything_starts(own_mesh):
+    with pytest.raises(AssertionError, match="NOTIFIER_WORKRES"):
+        own_mesh("--no-demo", "--set", "NOTIFIER_WORKRES=4")
+
+
+def test_a_mesh_stops_within_seconds_and_starts_again_with_its_data(own_mesh):
+    mesh = own_mesh("--no-demo")
+    pids = [row["pid"] for row in mesh.status()["parts"]]
+    began = time.monotonic()
+    mesh.down()
+    stopped_after = time.monotonic() - began
+
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    second = mesh.up("--no-demo")
+    assert second["ready_after_s"] <= 10
+    assert stopped_after <= 6  # `meshctl down` itself starts in about a second.
