@@ -132,7 +132,7 @@ class Merge:
             if known.digest == digest:
                 return known.result
             return _rejected(mutation, "MUTATION_NUMBER_REUSED", "another one had this number")
-        if mutation.number <= confirmed:
+        if 0 < mutation.number <= confirmed:
             return Result(number=mutation.number, status=Status.FORGOTTEN)
         result = self._refusal(mutation) or self._merge(device, mutation)
         if 0 < mutation.number <= NUMBER_MAX:

@@ -13,11 +13,12 @@ from syncd.model import IMPLEMENTED, Access, Schema, Space, with_numbers
 
 
 SEGMENT = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
-TENANT_NAME = re.compile(rf"tenants/({SEGMENT})")
+TENANT = r"[a-z0-9][a-z0-9-]{0,62}"
+TENANT_NAME = re.compile(rf"tenants/({TENANT})")
 SPACE_ID = re.compile(SEGMENT)
-SPACE_NAME = re.compile(rf"tenants/({SEGMENT})/spaces/({SEGMENT})")
+SPACE_NAME = re.compile(rf"tenants/({TENANT})/spaces/({SEGMENT})")
 RECORD_NAME = re.compile(
-    rf"tenants/({SEGMENT})/spaces/({SEGMENT})/records/([A-Za-z0-9._:~-]{{1,128}})"
+    rf"tenants/({TENANT})/spaces/({SEGMENT})/records/([A-Za-z0-9._:~-]{{1,128}})"
 )
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -82,34 +82,32 @@ class ChangeReader:
         key, most = space.space_key, self._limits.page_cells_max
         new = await connection.fetch(NEW_RECORDS, key, after, most)
         removed = await connection.fetch(REMOVALS, key, after, most)
-        cells = await connection.fetch(
-            CELLS, key, after, cells_max + 1, self._limits.page_bytes_max
-        )
+        cells = await connection.fetch(CELLS, key, after, cells_max, self._limits.page_bytes_max)
         end = space.head_seq
         for found, cut in ((new, most), (removed, most)):
             if len(found) == cut:
                 end = min(end, found[-1]["seq"] - 1)
-        if cells and await self._goes_on(connection, key, cells[-1]):
+        if cells:
             first, last = cells[0]["seq"], cells[-1]["seq"]
-            if first == last:
+            following = await self._seq_behind(connection, key, cells[-1])
+            if following == last == first:
                 cells = await connection.fetch(CELLS_OF_ONE, key, first)
                 end = min(end, first)
-            else:
-                end = min(end, last - 1)
+            elif following is not None:
+                end = min(end, last if following > last else last - 1)
         return changes_of(space, after=after, end=end, new=new, removed=removed, cells=cells)
 
-    async def _goes_on(self, connection: Connection, space_key: int, last: Any) -> bool:
-        """Whether there are cells behind *last*, so that the page was cut."""
-        return bool(
-            await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM cells WHERE space_key = $1 AND seq >= $2"
-                " AND (seq, record, field) > ($2, $3, $4))",
-                space_key,
-                last["seq"],
-                last["record"],
-                last["field"],
-            )
+    async def _seq_behind(self, connection: Connection, space_key: int, last: Any) -> int | None:
+        """Return the seq of the cell behind *last*, where the page was cut; None at the end."""
+        following: int | None = await connection.fetchval(
+            "SELECT seq FROM cells WHERE space_key = $1 AND seq >= $2"
+            " AND (seq, record, field) > ($2, $3, $4) ORDER BY seq, record, field LIMIT 1",
+            space_key,
+            last["seq"],
+            last["record"],
+            last["field"],
         )
+        return following
 
 
 def changes_of(
