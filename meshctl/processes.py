@@ -172,8 +172,9 @@ def end_sessions(leaders: Collection[Trace], patience_s: float) -> int:
     deadline = time.monotonic() + patience_s
     left = list(leaders)
     while left and time.monotonic() < deadline:
-        killed += sum(kill_session(leader) for leader in left if not alive(leader))
-        left = [leader for leader in left if alive(leader)]
+        dead = [leader for leader in left if not alive(leader)]
+        killed += sum(map(kill_session, dead))
+        left = [leader for leader in left if leader not in dead]
         time.sleep(LOOK_S)  # They are not our children: nobody tells us.
     return killed + sum(map(kill_session, left))
 

@@ -35,7 +35,7 @@ from meshctl.processes import Trace
 
 SOCKET_PATH_BYTES_MAX = 107
 LONGEST_SOCKET = "postgres/.s.PGSQL.5432.lock"
-PORTS = range(20_000, 30_000)
+PORT_FIRST, PORT_LAST = 20_000, 29_999
 """Below the range the kernel takes ports for outgoing connections from."""
 PORT_TRIES_MAX = 200
 
@@ -140,7 +140,7 @@ class State:
         port = wanted or (had if had and is_free(had) else 0)
         if not port:
             taken = set(self._ports.values())
-            tries = (random.choice(PORTS) for _ in range(PORT_TRIES_MAX))  # noqa: S311
+            tries = (random.randint(PORT_FIRST, PORT_LAST) for _ in range(PORT_TRIES_MAX))  # noqa: S311
             port = next((port for port in tries if port not in taken and is_free(port)), 0)
         if not port:
             raise MeshctlError("No free port was found.", exit_code=exits.CONFIG)

@@ -227,6 +227,7 @@ class Supervisor:
                 life.ready_after_s = time.monotonic() - began
                 life.problem = ""
                 await self._enter(life, Phase.READY, f"ready after {life.ready_after_s:.1f} s")
+                await self._keep_ready(life, ended)
                 raise EndedError(await ended)
             finally:
                 self._finish(life)
@@ -270,6 +271,16 @@ class Supervisor:
         if ended.done():
             raise EndedError(ended.result())
         await getting_ready
+
+    async def _keep_ready(self, life: _Life, ended: asyncio.Future[int]) -> None:
+        """Do what goes on beside the process, until that has ended."""
+        process, keep = life.process, life.part.keep
+        if keep is None or process is None:
+            return
+        keeping = asyncio.ensure_future(keep(process.send_signal))
+        await first_of(asyncio.shield(ended), keeping)
+        if not ended.done() and (error := keeping.exception()) is not None:
+            self._tell(life.part.name, f"is no longer kept up to date: {error}")
 
     async def _end(self, life: _Life) -> None:
         """Ask the process to end, and kill it when it takes too long."""

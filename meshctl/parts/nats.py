@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshctl.faults import MeshctlError
-from meshctl.private import write_private
 from meshctl.processes import Command
+from meshkit.identity import IdentityFolder
 
 
 CLIENTS = ("gateway", "notifier", "syncd", "telemetry")
@@ -54,7 +54,10 @@ class Server:
     """One NATS server."""
 
     folder: Path
-    """Holds its configuration and its identity. Made if absent."""
+    """Holds its configuration. Made if absent."""
+
+    identity: IdentityFolder
+    """What it shows and trusts; it takes up a change at SIGHUP."""
 
     port: int
 
@@ -65,12 +68,6 @@ class Server:
     def url(self) -> str:
         return f"tls://127.0.0.1:{self.port}"
 
-    def install_identity(self, key_pem: bytes, chain_pem: bytes, bundle_pem: bytes) -> None:
-        """Write what the server shows and trusts; a running one takes it up at SIGHUP."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, content in (("key", key_pem), ("chain", chain_pem), ("bundle", bundle_pem)):
-            write_private(self._pem(name), content)
-
     def prepare(self) -> Command:
         """Write the configuration and return the command that serves it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,9 +75,9 @@ class Server:
         path.write_text(
             CONFIGURATION.format(
                 port=self.port,
-                chain=json.dumps(str(self._pem("chain"))),
-                key=json.dumps(str(self._pem("key"))),
-                bundle=json.dumps(str(self._pem("bundle"))),
+                chain=json.dumps(str(self.identity.chain)),
+                key=json.dumps(str(self.identity.key)),
+                bundle=json.dumps(str(self.identity.bundle)),
                 users=", ".join(f'{{user: "{name}.aerofusion"}}' for name in self.clients),
             )
         )
@@ -106,8 +103,8 @@ class Server:
 
     async def _shakes_hands(self) -> bool:
         # Both sides show the server's own certificate: we have no other here.
-        context = ssl.create_default_context(cafile=self._pem("bundle"))
-        context.load_cert_chain(self._pem("chain"), self._pem("key"))
+        context = ssl.create_default_context(cafile=self.identity.bundle)
+        context.load_cert_chain(self.identity.chain, self.identity.key)
         try:
             _, writer = await asyncio.open_connection(
                 "127.0.0.1", self.port, ssl=context, server_hostname=SERVER_NAME
@@ -118,9 +115,6 @@ class Server:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         return True
-
-    def _pem(self, name: str) -> Path:
-        return self.folder / f"{name}.pem"
 
 
 def packaged_binary() -> Path:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from signal import Signals
 
 from meshctl.processes import Command
 
 
 Alive = Callable[[], bool]
 """Whether the process whose readiness is awaited still runs."""
+
+Send = Callable[[Signals], None]
+"""Sends the process a signal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,9 @@ class Part:
 
     when_ready: Callable[[], Awaitable[None]] | None = None
     """Done at each start before others may count on it, such as making databases."""
+
+    keep: Callable[[Send], Awaitable[None]] | None = None
+    """Goes on beside the ready process until that ends, such as renewing what it reads."""
 
     ready_within_s: float = 60.0
     """Beyond it the start has failed."""

@@ -1,0 +1,141 @@
+"""The gateway's API as an operator of this machine calls it: over its Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+from google.protobuf import duration_pb2, field_mask_pb2
+
+from aerofusion.gateway.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    service_pb2,
+)
+from meshctl import exits
+from meshctl.faults import MeshctlError
+from meshkit.errors import InvalidInput, Unavailable
+from meshkit.identity import JoinFile
+from meshkit.status import from_rpc_error
+
+
+CALL_TIMEOUT_S = 10.0
+OWNED_FIELDS = (
+    "description",
+    "grpc_services",
+    "endpoints",
+    "identity",
+    "json_prefixes",
+    "descriptor_set",
+    "access",
+)
+"""What a registration decides; an operator's limits and timeouts stay as they are."""
+
+
+class Admin:
+    """An open connection to the gateway. `catalog` and `identity` are its stubs."""
+
+    def __init__(self, socket: Path) -> None:
+        self._channel = grpc.aio.insecure_channel(f"unix:{socket}")
+        self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+        self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        await self._channel.close()
+
+    async def join_file(self, spiffe_id: str, public_names: Sequence[str] = ()) -> JoinFile:
+        """A one-time token for *spiffe_id*. Raises grpc.RpcError."""
+        response = await self.identity.CreateJoinToken(
+            identity_service_pb2.CreateJoinTokenRequest(
+                spiffe_id=spiffe_id, public_names=public_names
+            ),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return JoinFile.from_token(response.join_token)
+
+    async def token(
+        self, *, subject: str, tenant: str, roles: Sequence[str], ttl: timedelta | None = None
+    ) -> identity_service_pb2.CreateTokenResponse:
+        """A token for the edge. Raises grpc.RpcError."""
+        request = identity_service_pb2.CreateTokenRequest(
+            subject=subject, tenant=tenant, roles=roles
+        )
+        if ttl is not None:
+            duration = duration_pb2.Duration()
+            duration.FromTimedelta(ttl)
+            request.ttl.CopyFrom(duration)
+        return await self.identity.CreateToken(request, timeout=CALL_TIMEOUT_S)
+
+    async def ensure_service(self, wanted: service_pb2.Service) -> bool:
+        """
+        Have the catalog hold *wanted*; return whether that took a change.
+
+        Raises grpc.RpcError.
+        """
+        try:
+            response = await self.catalog.GetService(
+                catalog_service_pb2.GetServiceRequest(name=wanted.name), timeout=CALL_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+        else:
+            if _same(response.service, wanted):
+                return False
+        await self.catalog.UpdateService(
+            catalog_service_pb2.UpdateServiceRequest(
+                service=wanted,
+                update_mask=field_mask_pb2.FieldMask(paths=OWNED_FIELDS),
+                allow_missing=True,
+            ),
+            timeout=CALL_TIMEOUT_S,
+        )
+        return True
+
+
+def _same(one: service_pb2.Service, other: service_pb2.Service) -> bool:
+    return all(_field(one, name) == _field(other, name) for name in OWNED_FIELDS)
+
+
+def _field(service: service_pb2.Service, name: str) -> object:
+    value = getattr(service, name)
+    if name == "identity":  # Absent is the service's own id.
+        return value or service.name.rpartition("/")[2]
+    if name == "endpoints":
+        return [(e.address, e.port, e.weight or 1, e.health in (0, 1)) for e in value]
+    return value
+
+
+def told(error: grpc.RpcError) -> MeshctlError:
+    """*error* as a person reads it."""
+    known = from_rpc_error(error)
+    if known is None:
+        code = error.code().name
+        return MeshctlError(
+            f"The gateway answered {code}: {error.details()}", "meshctl logs gateway"
+        )
+    if isinstance(known, Unavailable):
+        return MeshctlError(
+            f"The gateway is away: {known}",
+            "meshctl status, then again",
+            exit_code=exits.UNAVAILABLE,
+        )
+    lines = [f"{known} ({known.reason})"]
+    if isinstance(known, InvalidInput):
+        lines += [f"  {field}: {what}" for field, what in (known.field_violations or {}).items()]
+    return MeshctlError("\n".join(lines))

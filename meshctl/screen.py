@@ -1,0 +1,109 @@
+"""The mesh on one screen: what runs where, how to log in, and what it is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+COLOURS = {
+    "ready": "green",
+    "starting": "yellow",
+    "waiting": "bright_black",
+    "paused": "red",
+    "failed": "bold red",
+    "stopping": "yellow",
+    "stopped": "bright_black",
+}
+MEBI = 1024 * 1024
+
+
+def lines(status: Mapping[str, Any]) -> list[str]:
+    """*status*, as `Mesh.snapshot` gives it, as plain lines."""
+    rows = [_cells(part) for part in status["parts"]]
+    head = ("PART", "STATE", "PID", "MEMORY", "PORTS", "")
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
+    return [*table, "", *_facts(status), *_login(status), *_counts(status)]
+
+
+def screen(status: Mapping[str, Any]) -> RenderableType:
+    """*status* in colours."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("part", "state", "pid", "memory", "ports", ""):
+        table.add_column(name, justify="right" if name in ("pid", "memory") else "left")
+    for part in status["parts"]:
+        name, phase, *rest = _cells(part)
+        table.add_row(name, Text(phase, style=COLOURS[part["phase"]]), *rest)
+    texts = [Text(""), *map(Text, _facts(status)), Text("")]
+    texts += [Text(line, no_wrap=True, overflow="fold") for line in _login(status)]
+    if counted := _counts(status):
+        texts += [Text(line, style="cyan") for line in counted]
+    return Group(table, *texts, Text("Ctrl-C stops all of it.", style="bright_black"))
+
+
+def _cells(part: Mapping[str, Any]) -> tuple[str, ...]:
+    ports = ", ".join(f"{name} {number}" for name, number in part["ports"].items())
+    restarts = f"restarted {part['restarts']}x" if part["restarts"] else ""
+    problem = part["problem"] if part["phase"] != "ready" else ""
+    return (
+        part["name"],
+        part["phase"],
+        str(part["pid"] or "-"),
+        f"{part['memory_bytes'] / MEBI:.0f} MiB" if part["memory_bytes"] else "-",
+        ports,
+        "; ".join(word for word in (restarts, problem) if word),
+    )
+
+
+def _facts(status: Mapping[str, Any]) -> list[str]:
+    if not status["ready"]:
+        missing = [part["name"] for part in status["parts"] if part["phase"] != "ready"]
+        ready = f"not ready: {', '.join(missing)}"
+    elif status["ready_after_s"]:
+        ready = f"ready after {status['ready_after_s']:.1f} s"
+    else:
+        ready = "ready"
+    memory = f", {status['memory_bytes'] / MEBI:.0f} MiB" if status["memory_bytes"] else ""
+    return [f"{ready}, up {_span(status['up_s'])}{memory}; state in {status['state']}"]
+
+
+def _login(status: Mapping[str, Any]) -> list[str]:
+    edge = status["edge"]
+    token = "meshctl token --subject operators/me --role operator"  # noqa: S105 - a command
+    header = f'-H "authorization: Bearer $({token})"'
+    return [
+        f"edge    {edge['url']}   roots to trust: {edge['ca_file']}",
+        f"log in  {token}",
+        f"try     curl --cacert {edge['ca_file']} {header} {edge['url']}/gateway/v1/services",
+    ]
+
+
+def _counts(status: Mapping[str, Any]) -> list[str]:
+    """What the demo counts, the ones that move first."""
+    found = []
+    for name, said in status["counts"].items():
+        rates = said.get("rates", {})
+        words = [
+            f"{what.replace('_', ' ')} {number}"
+            + (f" ({rates[what]:g}/s)" if rates.get(what) else "")
+            for what, number in said.get("counts", {}).items()
+        ]
+        if words:
+            found.append(f"{name:<11}{', '.join(words)}")
+    return ["", *found] if found else []
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
