@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from meshkit.serving import GrpcServer
     from telemetry.query.queries import Queries
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,6 +53,11 @@ _TEXT_BYTES_MAX = 1_024
 _ATTRIBUTES_MAX = 32
 _HOUR_NS = 3_600 * 1_000_000_000
 _TIME_NS_MAX = (1 << 63) - 1
+
+
+def serve_queries(server: GrpcServer, queries: Queries) -> None:
+    """Make *server* answer queries."""
+    server.add(pb_grpc.add_QueryServiceServicer_to_server, QueryService(queries), SERVICE)
 
 
 class QueryService(pb_grpc.QueryServiceServicer):
