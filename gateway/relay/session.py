@@ -19,14 +19,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 UNKNOWN_VERSION: Final = "?"
 """Claimed of what Envoy may hold in a form the relay doesn't know: the gateway sends it
 again, or says that it is gone."""
@@ -48,7 +46,7 @@ class Ask:
     type_url: str
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    held: Mapping[str, str] = NOTHING
+    held: Mapping[str, str] = field(default_factory=dict)
     """On the first request of a type: name to version of what Envoy has already."""
     nonce: str = ""
     error: bytes = b""
