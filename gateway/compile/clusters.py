@@ -34,7 +34,10 @@ def edge_cluster(service: Service) -> Resource:
         transport_socket=_transport(
             sni=f"{service.identity}.{TRUST_DOMAIN}",
             common_tls_context={
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_3",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2"],
                 "tls_certificate_sds_secret_configs": [secret(CERTIFICATE_SECRET)],
                 "combined_validation_context": {

@@ -161,7 +161,10 @@ def _tls() -> dict[str, Any]:
         "typed_config": any_of(
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             common_tls_context={
-                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_2",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
                 "alpn_protocols": ["h2", "http/1.1"],
                 "tls_certificate_sds_secret_configs": [secret(PUBLIC_SECRET)],
             },

@@ -42,6 +42,8 @@ class DeltaSubscription:
         self._refused: dict[str, str] = {}
         """Name to the version that is not sent again."""
         self._suspects: list[frozenset[str]] = []
+        self._unanswered = False
+        """The client asked for everything and waits: that there is nothing must be said, too."""
         self._settled_on: Mapping[str, Resource] | None = None
         """Target for which nothing was left to do; nothing has happened since."""
 
@@ -63,6 +65,7 @@ class DeltaSubscription:
             self._started = True
             self._held.update(request.held)
             self._wildcard = self.kind.wildcard and not request.names
+            self._unanswered = self._wildcard and not request.held
             self._subscribe(request.names, held=request.held)
         else:
             self._subscribe(request.names, held={})
@@ -76,7 +79,7 @@ class DeltaSubscription:
         gone = list(self._missing(target))
         if removals:
             gone += sorted(self._obsolete(target))
-        if not upserts and not gone:
+        if not upserts and not gone and not self._unanswered:
             if removals:
                 self._settled_on = target
             return None
@@ -89,6 +92,7 @@ class DeltaSubscription:
             removals=tuple(gone),
         )
         self.standing.version_sent = self.pending.version
+        self._unanswered = False
         self._again.difference_update(item.name for item in upserts)
         return self.pending
 
