@@ -41,9 +41,9 @@ class Envoy:
 
     def receive(self, answer: Answer) -> None:
         self.unanswered.append(answer)
-        self.received += 1
+        self.received += len(answer.items) + len(answer.removed)
 
-    def reply(self, refuse: bool) -> list[Ask]:
+    def reply(self, *, refuse: bool) -> list[Ask]:
         answer = self.unanswered.popleft()
         if refuse:
             return [Ask(type_url=answer.type_url, nonce=answer.nonce, error=b"no")]
@@ -185,7 +185,7 @@ class Splice(RuleBasedStateMachine):
     @precondition(lambda self: self.envoy.unanswered)
     @rule(refuse=st.sampled_from([False, False, False, True]))
     def envoy_replies(self, refuse):
-        self._tell(self.envoy.reply(refuse))
+        self._tell(self.envoy.reply(refuse=refuse))
 
     @rule()
     def envoy_restarts(self):
