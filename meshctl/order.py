@@ -1,4 +1,4 @@
-"""In which order parts start and stop. Pure: names and what each needs."""
+"""In which order parts start and stop. Pure: names, and what each needs or calls."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def startable(needs: Needs, ready: AbstractSet[str]) -> set[str]:
     return {name for name, wanted in needs.items() if set(wanted) <= ready}
 
 
-def stoppable(needs: Needs, running: AbstractSet[str]) -> set[str]:
-    """Parts among *running* that no other part among them needs."""
-    needed = {other for name in running for other in needs[name]}
-    return set(running) - needed
+def stoppable(calls: Needs, running: AbstractSet[str]) -> set[str]:
+    """Parts among *running* that no other part among them calls."""
+    called = {other for name in running for other in calls[name]}
+    return set(running) - called
 
 
-def longest_stop_s(needs: Needs, stop_within_s: Mapping[str, float]) -> float:
+def longest_stop_s(calls: Needs, stop_within_s: Mapping[str, float]) -> float:
     """How long it takes to stop everything when each part takes all of its time."""
-    left = set(needs)
+    left = set(calls)
     ends: dict[str, float] = {}
     while left:
-        for name in stoppable(needs, left):
-            begins = max((end for other, end in ends.items() if name in needs[other]), default=0.0)
+        for name in stoppable(calls, left):
+            begins = max((end for other, end in ends.items() if name in calls[other]), default=0.0)
             ends[name] = begins + stop_within_s[name]
             left.discard(name)
     return max(ends.values(), default=0.0)

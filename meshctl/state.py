@@ -65,6 +65,7 @@ class State:
         self.folder = folder
         self.run = folder / "run"
         self._ports: dict[str, int] = {}
+        self._decided: set[str] = set()
 
     @property
     def control(self) -> Path:
@@ -103,6 +104,7 @@ class State:
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             self._place_run()
             self._ports = self._read("ports.json")
+            self._decided = set()
             os.ftruncate(descriptor, 0)
             words = json.dumps({"pid": os.getpid(), "control": str(self.control)})
             os.pwrite(descriptor, words.encode(), 0)
@@ -132,10 +134,14 @@ class State:
         """
         The port called *name*: *wanted*, or the one it had, or a free one.
 
+        Decided at the first call; from then on its part may be using it.
+
         Raises:
             MeshctlError: *wanted* is taken, or none was found.
 
         """
+        if name in self._decided:
+            return self._ports[name]
         had = self._ports.get(name, 0)
         port = wanted or (had if had and is_free(had) else 0)
         if not port:
@@ -151,6 +157,7 @@ class State:
                 exit_code=exits.CONFIG,
             )
         self._ports[name] = port
+        self._decided.add(name)
         self.write("ports.json", self._ports)
         return port
 

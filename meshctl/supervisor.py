@@ -5,7 +5,7 @@ Keeps the parts of a mesh running: starts by readiness, restarts, stops in rever
                               ▲   │               │
                      wait over│   └──ended────────┤
                             PAUSED ◀──────────────┤──exit 78──▶ FAILED
-    any ──stop, and nobody running needs it──▶ STOPPING ──▶ STOPPED
+    any ──stop, and nobody running calls it──▶ STOPPING ──▶ STOPPED
 
 What a part needs counts for its first start only. After that parts come and go,
 and each copes with the absence of the others, as it would between machines.
@@ -89,7 +89,9 @@ class Supervisor:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._needs = {part.name: part.needs for part in parts}
+        self._stopped_before = {part.name: part.stopped_before for part in parts}
         order.check(self._needs)
+        order.check(self._stopped_before)
         self._lives = {part.name: _Life(part) for part in parts}
         self._state = state
         self._tell = tell
@@ -311,7 +313,7 @@ class Supervisor:
         stopped = 0
         while stopped < len(self._lives):
             running = {n for n, life in self._lives.items() if life.phase is not Phase.STOPPED}
-            for name in order.stoppable(self._needs, running):
+            for name in order.stoppable(self._stopped_before, running):
                 self._lives[name].stop_asked.set()
             # Each end may free others to end, so look again after every one.
             stopped = _stopped(await self.wait_until(partial(_more_stopped, stopped)))

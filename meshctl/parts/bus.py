@@ -52,6 +52,7 @@ def nats(site: Site) -> Part:
         name="nats",
         prepare=prepare,
         needs=needs_gateway(site, "nats"),
+        calls=(),
         wait_ready=lambda alive: server.wait_ready(alive, 20),
         keep=keep,
         stop_within_s=0.5,

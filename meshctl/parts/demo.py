@@ -24,6 +24,7 @@ TOKEN_TTL = timedelta(hours=12)
 RENEW_AFTER_S = TOKEN_TTL.total_seconds() / 2
 RETRY_S = 30.0
 NEEDS = ("envoy", "notifier", "syncd")
+CALLS = (*NEEDS, "telemetry")
 
 Mint = Callable[[Admin], Awaitable[bytes]]
 
@@ -42,7 +43,8 @@ def mailsink(site: Site) -> Part:
         name="mailsink",
         prepare=prepare,
         needs=needs_gateway(site, "mailsink"),
-        stop_within_s=1.0,
+        calls=("telemetry",),
+        stop_within_s=0.6,
         ports={"smtp": site.state.port("mailsink")},
     )
 
@@ -68,7 +70,9 @@ def flightinfo(site: Site) -> Part:
     async def keep(_send: Send) -> None:
         await _renew(lambda: _minted(site, mint), lambda fresh: write_private(token, fresh))
 
-    return Part(name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, stop_within_s=0.5)
+    return Part(
+        name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
+    )
 
 
 def devices(site: Site) -> Part:
@@ -94,7 +98,9 @@ def devices(site: Site) -> Part:
     async def keep(_send: Send) -> None:
         await _renew(lambda: _minted(site, mint), lambda fresh: write_private(tokens, fresh))
 
-    return Part(name="devices", prepare=prepare, keep=keep, needs=NEEDS, stop_within_s=0.5)
+    return Part(
+        name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
+    )
 
 
 def _edge(site: Site, name: str) -> dict[str, str]:

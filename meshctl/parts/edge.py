@@ -41,13 +41,18 @@ def relay(site: Site) -> Part:
         return site.python("gateway", "relay", "serve", environment=environment)
 
     return Part(
-        name="relay", prepare=prepare, needs=needs_gateway(site, IDENTITY), stop_within_s=0.8
+        name="relay",
+        prepare=prepare,
+        needs=needs_gateway(site, IDENTITY),
+        calls=("gateway", "telemetry"),
+        stop_within_s=0.8,
     )
 
 
 def envoy(site: Site) -> Part:
     """The proxy at the edge."""
     admin = site.socket("envoy", "admin")
+    port = int(site.edge_address.rpartition(":")[2])
 
     async def prepare() -> Command:
         return Command(argv=[str(packaged_binary()), *bootstrap(site, admin)])
@@ -56,9 +61,10 @@ def envoy(site: Site) -> Part:
         name="envoy",
         prepare=prepare,
         needs=("relay",),
-        wait_ready=lambda alive: wait_live(admin, alive),
-        stop_within_s=0.7,
-        ports={"edge": int(site.edge_address.rpartition(":")[2])},
+        calls=("relay", "notifier", "syncd", "telemetry"),
+        wait_ready=lambda alive: wait_live(admin, port, alive),
+        stop_within_s=0.5,
+        ports={"edge": port},
     )
 
 
@@ -78,16 +84,18 @@ def bootstrap(site: Site, admin: Path) -> Sequence[str]:
     return ["--config-path", str(filled), "--use-dynamic-base-id", "--concurrency", WORKERS]
 
 
-async def wait_live(admin: Path, alive: Alive) -> None:
+async def wait_live(admin: Path, port: int, alive: Alive) -> None:
     """
-    Return once Envoy says that it is live, listeners and all.
+    Return once Envoy takes connections on *port*.
+
+    That it is live is not enough: it is so too when nobody gave it a listener in time.
 
     Raises:
         MeshctlError: It ended before.
 
     """
     while alive():
-        if await _is_live(admin):
+        if await _is_live(admin) and await _listens(port):
             return
         await asyncio.sleep(PROBE_INTERVAL_S)
     raise MeshctlError("Envoy ended before it was ready.", "meshctl logs envoy")
@@ -101,12 +109,25 @@ async def _is_live(admin: Path) -> bool:
                 writer.write(b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")
                 answer = await reader.readline()
             finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
+                await _close(writer)
     except (OSError, TimeoutError):
         return False
     return b" 200 " in answer
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    await _close(writer)
+    return True
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def packaged_binary() -> Path:

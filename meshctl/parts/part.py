@@ -29,6 +29,9 @@ class Part:
     needs: Sequence[str] = ()
     """Parts that must be ready before its first start. It outlives their restarts."""
 
+    calls: Sequence[str] | None = None
+    """Parts it calls to its end, which are therefore stopped after it; None is `needs`."""
+
     wait_ready: Callable[[Alive], Awaitable[None]] | None = None
     """Returns once it serves; None when the process says so itself (sd_notify)."""
 
@@ -46,6 +49,11 @@ class Part:
 
     ports: Mapping[str, int] = field(default_factory=dict)
     """Ports it listens on, by what speaks there; for show."""
+
+    @property
+    def stopped_before(self) -> Sequence[str]:
+        """Parts that are stopped only after this one has ended."""
+        return self.needs if self.calls is None else self.calls
 
 
 class Phase(Enum):

@@ -62,19 +62,27 @@ def gateway(site: Site) -> Part:
         name="gateway",
         prepare=prepare,
         needs=("postgres",),
+        calls=("postgres", "nats", "telemetry"),
         when_ready=lambda: register(site),
-        stop_within_s=1.3,
+        stop_within_s=1.2,
         ports={"grpc": site.state.port("gateway"), "join": join},
     )
 
 
 def service(
-    site: Site, name: str, *, database: bool = True, ports: Sequence[str] = (), **own: str
+    site: Site,
+    name: str,
+    *,
+    database: bool = True,
+    calls: Sequence[str] = (),
+    ports: Sequence[str] = (),
+    **own: str,
 ) -> Part:
     """
     A service behind the edge.
 
     Args:
+        calls: Parts it calls besides its database.
         ports: Fields of its settings that are addresses it listens on besides `listen`.
         own: Further fields of its settings.
 
@@ -82,6 +90,7 @@ def service(
     numbers = {field.removesuffix("_listen"): site.state.port(f"{name}-{field}") for field in ports}
     listens = {field: f"127.0.0.1:{numbers[field.removesuffix('_listen')]}" for field in ports}
     dsn = {"postgres_dsn": site.cluster.dsn(name)} if database else {}
+    stores = ("postgres",) if database else ()
 
     async def prepare() -> Command:
         await site.admit(name)
@@ -93,7 +102,8 @@ def service(
         prepare=prepare,
         # With a certificate of an earlier run it needs the gateway no more than any
         # other: all of them start at once.
-        needs=(*(("postgres",) if database else ()), *needs_gateway(site, name)),
+        needs=(*stores, *needs_gateway(site, name)),
+        calls=(*stores, *calls),
         stop_within_s=1.6,
         ports={"grpc": site.state.port(name), **numbers},
     )

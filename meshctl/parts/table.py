@@ -23,9 +23,10 @@ def parts(site: Site) -> Sequence[Part]:
         services.service(
             site,
             "notifier",
+            calls=("mailsink", "nats", "telemetry"),
             smtp_address=site.address("mailsink"),
         ),
-        services.service(site, "syncd"),
+        services.service(site, "syncd", calls=("nats", "telemetry")),
         services.service(
             site,
             "telemetry",

@@ -28,7 +28,7 @@ def test_what_needs_nothing_starts_at_once_and_together():
     assert order.startable(NEEDS, {"postgres", "gateway"}) >= {"nats", "notifier"}
 
 
-def test_nothing_stops_before_what_needs_it():
+def test_nothing_stops_before_what_calls_it():
     assert order.stoppable(NEEDS, set(NEEDS)) == {"demo", "nats"}
     assert order.stoppable(NEEDS, {"postgres", "gateway"}) == {"gateway"}
     assert order.stoppable(NEEDS, {"postgres"}) == {"postgres"}

@@ -64,12 +64,22 @@ def test_a_remembered_port_that_is_taken_is_replaced(tmp_path):
     state = State(tmp_path)
     with state.hold():
         first = state.port("edge")
-        with socket.socket() as taker:
-            taker.bind(("127.0.0.1", first))
-            taker.listen()
-            second = state.port("edge")
+    with state.hold(), socket.socket() as taker:
+        taker.bind(("127.0.0.1", first))
+        taker.listen()
+        second = state.port("edge")
 
     assert second != first
+
+
+def test_a_port_stays_while_its_part_uses_it(tmp_path):
+    state = State(tmp_path)
+    with state.hold(), socket.socket() as part:
+        port = state.port("gateway")
+        part.bind(("127.0.0.1", port))
+        part.listen()
+
+        assert state.port("gateway") == port
 
 
 def test_a_wanted_port_that_is_taken_is_refused_with_its_holder(tmp_path):
