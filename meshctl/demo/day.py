@@ -29,7 +29,7 @@ The snowstorm of 8 March: of all days of the year the one with the most late dep
 180 cancelled, one diverted. 8 February has more cancellations (472), but then little flies.
 """
 
-DAY_BEGINS = time(4)
+DAY_BEGINS_HOUR = 4
 """An operating day runs from four in the morning, when the night's last flights are down."""
 
 HOME_ZONE = "America/New_York"
@@ -103,7 +103,9 @@ class Day:
     @property
     def begins(self) -> datetime:
         """The instant at which the operating day begins, in UTC."""
-        return datetime.combine(self.date, DAY_BEGINS, ZoneInfo(HOME_ZONE)).astimezone(UTC)
+        return datetime.combine(self.date, time(DAY_BEGINS_HOUR), ZoneInfo(HOME_ZONE)).astimezone(
+            UTC
+        )
 
 
 def load_day(wanted: date = DEFAULT_DATE, cache: Path | None = None) -> Day:

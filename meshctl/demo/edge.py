@@ -99,7 +99,11 @@ class Edge:
         self._timeout_s = call_timeout.total_seconds()
         self._on_retry = on_retry
         self._chance = chance
-        self._retries = metrics.get_meter("demo").create_counter("demo.retries", unit="{retry}")
+        self._retries = metrics.get_meter("demo").create_counter(
+            "demo.retries",
+            unit="{retry}",
+            description="Calls through the edge that are made again, by reason",
+        )
 
     async def call(self, method: Callable[..., Any], request: object) -> Any:
         """

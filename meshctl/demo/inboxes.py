@@ -35,9 +35,21 @@ class InboxMeters:
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         meter = metrics.get_meter("demo")
-        self._messages = meter.create_counter("demo.inbox.messages", unit="{message}")
-        self._interruptions = meter.create_counter("demo.inbox.interruptions", unit="{stream}")
-        self._age = meter.create_histogram("demo.inbox.age", unit="s")
+        self._messages = meter.create_counter(
+            "demo.inbox.messages",
+            unit="{message}",
+            description="Inbox messages by how they came: backlog, resumed, live, updated",
+        )
+        self._interruptions = meter.create_counter(
+            "demo.inbox.interruptions",
+            unit="{stream}",
+            description="Inbox streams that ended by themselves",
+        )
+        self._age = meter.create_histogram(
+            "demo.inbox.age",
+            unit="s",
+            description="Age of a live message when it reaches the device",
+        )
 
     def came(self, how: Came, message: inbox_service_pb2.InboxMessage) -> None:
         """Count *message*; how old a live one was shows how live it is."""

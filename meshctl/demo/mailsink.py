@@ -42,8 +42,12 @@ class Sink:
         self._maildir = maildir
         self._counts = counts
         meter = metrics.get_meter("mailsink")
-        self._mails = meter.create_counter("mailsink.mails", unit="{mail}")
-        self._bytes = meter.create_counter("mailsink.received", unit="By")
+        self._mails = meter.create_counter(
+            "mailsink.mails", unit="{mail}", description="Mails taken in"
+        )
+        self._bytes = meter.create_counter(
+            "mailsink.received", unit="By", description="Content of the mails taken in"
+        )
 
     async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         """Write the mail, then take responsibility for it: the answer is its receipt."""

@@ -53,8 +53,16 @@ class NoticePublisher:
         self._stub = notification_service_pb2_grpc.NotificationServiceStub(edge.channel)
         self._tracer = trace.get_tracer("flightinfo")
         meter = metrics.get_meter("flightinfo")
-        self._sent = meter.create_counter("flightinfo.notifications", unit="{notification}")
-        self._lag = meter.create_histogram("flightinfo.lag", unit="s")
+        self._sent = meter.create_counter(
+            "flightinfo.notifications",
+            unit="{notification}",
+            description="Notifications accepted, by kind of event",
+        )
+        self._lag = meter.create_histogram(
+            "flightinfo.lag",
+            unit="s",
+            description="From an event to its acceptance by the mesh, by lane",
+        )
 
     async def publish(self, occurrences: Sequence[Occurrence], clock: Clock) -> None:
         """Have the followers told of *occurrences*."""
@@ -131,9 +139,21 @@ class BoardPublisher:
         self._counts = counts
         self._stub = sync_service_pb2_grpc.SyncServiceStub(edge.channel)
         meter = metrics.get_meter("flightinfo")
-        self._changes = meter.create_counter("flightinfo.board.changes", unit="{change}")
-        self._departures = meter.create_counter("flightinfo.departures", unit="{flight}")
-        self._lag = meter.create_histogram("flightinfo.lag", unit="s")
+        self._changes = meter.create_counter(
+            "flightinfo.board.changes",
+            unit="{change}",
+            description="Changes of flight boards made durable, by airport",
+        )
+        self._departures = meter.create_counter(
+            "flightinfo.departures",
+            unit="{flight}",
+            description="Flights that left, by airport and whether they were late",
+        )
+        self._lag = meter.create_histogram(
+            "flightinfo.lag",
+            unit="s",
+            description="From an event to its acceptance by the mesh, by lane",
+        )
 
     async def publish(self, occurrences: Sequence[Occurrence], clock: Clock) -> None:
         """Bring the boards up to *occurrences*."""
