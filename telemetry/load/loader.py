@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OF_THE_DATA = frozenset(
-    {6, 26, 27, 32, 33, 36, 53, 69, 70, 72, 117, 128, 131, 190, 241, 321, 349, 407, 444}
+    {6, 26, 27, 32, 33, 36, 53, 69, 70, 72, 117, 128, 131, 190, 241, 321, 349, 407, 436, 444}
 )
 """ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
 

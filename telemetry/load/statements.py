@@ -25,7 +25,7 @@ _INFINITY = "toUInt64(9218868437227405312)"
 
 _NUMBER_POINTS = """Array(Tuple(
     time_unix_nano UInt64, as_double Nullable(Float64), as_int Nullable(Int64),
-    attributes Array(String), flags UInt32))"""
+    attributes Array(String), flags UInt64))"""
 _METRICS = f"""
     resource_metrics Array(Tuple(
         resource Tuple(attributes Array(String)),
@@ -34,24 +34,24 @@ _METRICS = f"""
             unit String,
             gauge Tuple(data_points {_NUMBER_POINTS}),
             sum Tuple(
-                data_points {_NUMBER_POINTS}, aggregation_temporality Int32, is_monotonic Bool),
+                data_points {_NUMBER_POINTS}, aggregation_temporality Int64, is_monotonic UInt64),
             histogram Tuple(
                 data_points Array(Tuple(
                     time_unix_nano UInt64, count UInt64, sum Nullable(Float64),
                     bucket_counts Array(UInt64), explicit_bounds Array(Float64),
-                    attributes Array(String), flags UInt32)),
-                aggregation_temporality Int32),
+                    attributes Array(String), flags UInt64)),
+                aggregation_temporality Int64),
             summary Tuple(data_points Array(Tuple(
                 time_unix_nano UInt64, count UInt64, sum Float64,
                 quantile_values Array(Tuple(quantile Float64, value Float64)),
-                attributes Array(String), flags UInt32)))
+                attributes Array(String), flags UInt64)))
         ))))
     )),
     tenant String,
     received_unix_nano UInt64"""
 
 _VALUE = """Tuple(
-    string_value String, bool_value Bool, int_value Int64, double_value Float64,
+    string_value String, bool_value UInt64, int_value Int64, double_value Float64,
     array_value String, kvlist_value String, bytes_value String,
     kind Enum8('unset' = 0, 'string_value' = 1, 'bool_value' = 2, 'int_value' = 3,
         'double_value' = 4, 'array_value' = 5, 'kvlist_value' = 6, 'bytes_value' = 7))"""
@@ -62,7 +62,7 @@ _LOGS = f"""
         scope_logs Array(Tuple(
             scope Tuple(name String),
             log_records Array(Tuple(
-                time_unix_nano UInt64, severity_number Int32, severity_text String, body {_VALUE},
+                time_unix_nano UInt64, severity_number Int64, severity_text String, body {_VALUE},
                 attributes {_ATTRIBUTES}, trace_id String, span_id String,
                 observed_time_unix_nano UInt64, event_name String))
         ))
@@ -76,11 +76,11 @@ _TRACES = f"""
             scope Tuple(name String),
             spans Array(Tuple(
                 trace_id String, span_id String, trace_state String, parent_span_id String,
-                name String, kind Int32, start_time_unix_nano UInt64, end_time_unix_nano UInt64,
+                name String, kind Int64, start_time_unix_nano UInt64, end_time_unix_nano UInt64,
                 attributes {_ATTRIBUTES},
                 events Array(Tuple(time_unix_nano UInt64, name String, attributes {_ATTRIBUTES})),
                 links Array(Tuple(trace_id String, span_id String)),
-                status Tuple(message String, code Int32)))
+                status Tuple(message String, code Int64)))
         ))
     )),
     tenant String,
@@ -167,7 +167,7 @@ def _samples(source: str, segment: int) -> str:
                 m.summary.data_points AS summaries,
                 multiIf(
                     notEmpty(m.gauge.data_points), 1,
-                    notEmpty(m.sum.data_points), if(m.sum.is_monotonic, 2, 3),
+                    notEmpty(m.sum.data_points), if(m.sum.is_monotonic != 0, 2, 3),
                     notEmpty(m.histogram.data_points), 4, 5) AS kind,
                 intHash64(target + intHash64(metric + intHash64(xxHash64(m.unit) + kind))) AS base
             FROM (
@@ -187,7 +187,7 @@ def _text(value: str) -> str:
     return (
         f"multiIf({value}.kind = 'string_value', {value}.string_value,"
         f" {value}.kind = 'int_value', toString({value}.int_value),"
-        f" {value}.kind = 'bool_value', toString({value}.bool_value),"
+        f" {value}.kind = 'bool_value', if({value}.bool_value = 0, 'false', 'true'),"
         f" {value}.kind = 'double_value', toString({value}.double_value),"
         f" {value}.kind = 'array_value', base64Encode({value}.array_value),"
         f" {value}.kind = 'kvlist_value', base64Encode({value}.kvlist_value),"

@@ -83,7 +83,7 @@ def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
         if at + i >= end:
             return value, -1
         byte = np.uint64(data[at + i])
-        if i == 9 and byte > np.uint64(1):
+        if i == 9 and byte != np.uint64(1):  # ClickHouse refuses a tenth byte of 0, too.
             return value, -2
         value |= (byte & _U7F) << shift
         if byte < np.uint64(0x80):
