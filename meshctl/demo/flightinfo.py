@@ -21,7 +21,7 @@ from meshctl.demo.edge import Edge, Refused, TokenFile, edge_channel
 from meshctl.demo.lanes import Lane, Pace, Timekeeper, start_clock, utc_now
 from meshctl.demo.passengers import Passenger, followers, passengers_of
 from meshctl.demo.progress import Plan, Progress, Run
-from meshctl.demo.publishers import BoardPublisher, NoticePublisher
+from meshctl.demo.publishers import BoardPublisher, Meters, NoticePublisher
 from meshctl.demo.replay import DAY, Replay
 from meshctl.demo.settings import FlightinfoSettings
 from meshctl.demo.steering import read_steering
@@ -75,6 +75,7 @@ async def serve(
         except OSError as error:
             raise Unavailable("EDGE_CA_MISSING", f"The edge's roots: {error}") from error
         async with channel:
+            meters = Meters()
             edge = Edge(
                 channel,
                 token=TokenFile(settings.token_file),
@@ -82,7 +83,14 @@ async def serve(
                 on_retry=lambda reason: counts.add(f"retries_{reason.lower()}"),
             )
             while not stop.is_set():
-                day_run = DayRun(settings, plan_of(settings), progress, edge, counts)
+                day_run = DayRun(
+                    settings=settings,
+                    plan=plan_of(settings),
+                    progress=progress,
+                    edge=edge,
+                    counts=counts,
+                    meters=meters,
+                )
                 await day_run.play(stop, started)
         renewal.cancel()
 
@@ -108,12 +116,15 @@ class DayRun:
 
     def __init__(
         self,
+        *,
         settings: FlightinfoSettings,
         plan: Plan,
         progress: Progress,
         edge: Edge,
         counts: Counts,
+        meters: Meters,
     ) -> None:
+        self._meters = meters
         self._settings = settings
         self._plan = plan
         self._progress = progress
@@ -189,6 +200,7 @@ class DayRun:
             edge=self._edge,
             followed=followers(passengers),
             counts=self._counts,
+            meters=self._meters,
             calls_max=settings.calls_max,
         )
         boards = BoardPublisher(
@@ -197,6 +209,7 @@ class DayRun:
             edge=self._edge,
             bases=run.bases,
             counts=self._counts,
+            meters=self._meters,
         )
         publish = {"notices": notices.publish, "boards": boards.publish}
         return [

@@ -26,6 +26,33 @@ from meshctl.demo.timeline import LATE, Kind
 log = structlog.get_logger()
 
 
+class Meters:
+    """What `flightinfo` measures. Make it once in a process."""
+
+    def __init__(self) -> None:
+        meter = metrics.get_meter("flightinfo")
+        self.notifications = meter.create_counter(
+            "flightinfo.notifications",
+            unit="{notification}",
+            description="Notifications accepted, by kind of event",
+        )
+        self.changes = meter.create_counter(
+            "flightinfo.board.changes",
+            unit="{change}",
+            description="Changes of flight boards made durable, by airport",
+        )
+        self.departures = meter.create_counter(
+            "flightinfo.departures",
+            unit="{flight}",
+            description="Flights that left, by airport and whether they were late",
+        )
+        self.lag = meter.create_histogram(
+            "flightinfo.lag",
+            unit="s",
+            description="From an event to its acceptance by the mesh, by lane",
+        )
+
+
 class NoticePublisher:
     """
     Turns events into notifications for those who follow the flight.
@@ -42,6 +69,7 @@ class NoticePublisher:
         edge: Edge,
         followed: Iterable[str],
         counts: Counts,
+        meters: Meters,
         calls_max: int,
     ) -> None:
         self._tenant = tenant
@@ -52,17 +80,7 @@ class NoticePublisher:
         self._calls = asyncio.Semaphore(calls_max)
         self._stub = notification_service_pb2_grpc.NotificationServiceStub(edge.channel)
         self._tracer = trace.get_tracer("flightinfo")
-        meter = metrics.get_meter("flightinfo")
-        self._sent = meter.create_counter(
-            "flightinfo.notifications",
-            unit="{notification}",
-            description="Notifications accepted, by kind of event",
-        )
-        self._lag = meter.create_histogram(
-            "flightinfo.lag",
-            unit="s",
-            description="From an event to its acceptance by the mesh, by lane",
-        )
+        self._meters = meters
 
     async def publish(self, occurrences: Sequence[Occurrence], clock: Clock) -> None:
         """Have the followers told of *occurrences*."""
@@ -117,8 +135,8 @@ class NoticePublisher:
             kind = notice.labels["event"]
             self._counts.add("notifications")
             self._counts.add(f"notifications_{kind}")
-            self._sent.add(1, {"kind": kind})
-            self._lag.record(_seconds_since(notice.due, now), {"lane": "notices"})
+            self._meters.notifications.add(1, {"kind": kind})
+            self._meters.lag.record(_seconds_since(notice.due, now), {"lane": "notices"})
 
 
 class BoardPublisher:
@@ -129,7 +147,14 @@ class BoardPublisher:
     """
 
     def __init__(
-        self, *, tenant: str, run: str, edge: Edge, bases: Mapping[str, int], counts: Counts
+        self,
+        *,
+        tenant: str,
+        run: str,
+        edge: Edge,
+        bases: Mapping[str, int],
+        counts: Counts,
+        meters: Meters,
     ) -> None:
         self._tenant = tenant
         self._device = f"flightinfo-{run}"
@@ -138,22 +163,7 @@ class BoardPublisher:
         self._confirmed: dict[str, int] = defaultdict(int)
         self._counts = counts
         self._stub = sync_service_pb2_grpc.SyncServiceStub(edge.channel)
-        meter = metrics.get_meter("flightinfo")
-        self._changes = meter.create_counter(
-            "flightinfo.board.changes",
-            unit="{change}",
-            description="Changes of flight boards made durable, by airport",
-        )
-        self._departures = meter.create_counter(
-            "flightinfo.departures",
-            unit="{flight}",
-            description="Flights that left, by airport and whether they were late",
-        )
-        self._lag = meter.create_histogram(
-            "flightinfo.lag",
-            unit="s",
-            description="From an event to its acceptance by the mesh, by lane",
-        )
+        self._meters = meters
 
     async def publish(self, occurrences: Sequence[Occurrence], clock: Clock) -> None:
         """Bring the boards up to *occurrences*."""
@@ -168,11 +178,13 @@ class BoardPublisher:
         for occurrence in occurrences:
             event = occurrence.event
             self._counts.add(f"events_{event.kind.value}")
-            self._lag.record(_seconds_since(clock.real_at(occurrence.at), now), {"lane": "boards"})
+            self._meters.lag.record(
+                _seconds_since(clock.real_at(occurrence.at), now), {"lane": "boards"}
+            )
             if event.kind is Kind.DEPARTED:
                 late = event.delay >= LATE
                 self._counts.add("departures_late" if late else "departures_on_time")
-                self._departures.add(1, {"airport": event.flight.origin, "late": late})
+                self._meters.departures.add(1, {"airport": event.flight.origin, "late": late})
         self._counts.add("events", len(occurrences))
 
     async def _push(self, airport: str, changes: Sequence[Change]) -> None:
@@ -199,7 +211,7 @@ class BoardPublisher:
                 log.warning("change_rejected", reason=result.reason, said=result.message)
                 self._counts.add("board_changes_refused")
         self._counts.add("board_changes", len(changes))
-        self._changes.add(len(changes), {"airport": airport})
+        self._meters.changes.add(len(changes), {"airport": airport})
 
 
 def _seconds_since(due: datetime, now: datetime) -> float:

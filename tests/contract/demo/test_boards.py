@@ -10,7 +10,7 @@ from meshctl.demo.board import change_of
 from meshctl.demo.counts import Counts
 from meshctl.demo.day import AIRPORTS
 from meshctl.demo.edge import Edge
-from meshctl.demo.publishers import BoardPublisher
+from meshctl.demo.publishers import BoardPublisher, Meters
 from meshctl.demo.replay import Clock, Replay
 from meshctl.demo.tenant import Tenant
 from meshctl.demo.timeline import events_of
@@ -46,7 +46,9 @@ async def bases(edge):
 
 def publisher(edge, bases, tmp_path, run="r1"):
     counts = Counts(part="flightinfo", folder=tmp_path)
-    return BoardPublisher(tenant="nyc", run=run, edge=edge, bases=bases, counts=counts), counts
+    return BoardPublisher(
+        tenant="nyc", run=run, edge=edge, bases=bases, counts=counts, meters=Meters()
+    ), counts
 
 
 async def board(edge, airport):
