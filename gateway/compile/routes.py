@@ -26,6 +26,7 @@ CLAIMS_METADATA = "claims"
 """Where jwt_authn leaves the token's payload for RBAC."""
 
 _CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
+_NOWHERE = "nowhere"
 _NONE = timedelta(0)
 _CORS_MAX_AGE_S = "7200"
 _REQUEST_HEADERS = (
@@ -113,7 +114,11 @@ def area_routes(area: str, options: EdgeOptions) -> Resource:
     The transcoder turns them into gRPC paths, and their scope is chosen anew. Before that only
     CORS looks at the route, and what the transcoder left alone has nowhere to go.
     """
-    unknown = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
+    # A direct response would be no route to the CORS filter: send it to a cluster there is not.
+    unknown = {
+        "match": {"prefix": "/"},
+        "route": {"cluster": _NOWHERE, "cluster_not_found_response_code": "NOT_FOUND"},
+    }
     return _configuration(area, [unknown], {CORS: _any(**_cors(options))})
 
 

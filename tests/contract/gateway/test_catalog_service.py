@@ -1,12 +1,10 @@
 """The catalog's API, over the operator's socket and over mutual TLS."""
 
-import grpc
 import pytest
 
 from aerofusion.gateway.v1 import catalog_service_pb2 as rpc
 from aerofusion.gateway.v1 import catalog_service_pb2_grpc as stubs
-from aerofusion.gateway.v1 import route_pb2, service_pb2
-from google.protobuf import field_mask_pb2
+from aerofusion.gateway.v1 import service_pb2
 
 
 def service(**fields):
