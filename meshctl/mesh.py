@@ -63,17 +63,20 @@ class Mesh:
     def snapshot(self, *, memory: bool = True) -> dict[str, Any]:
         """How the mesh is doing, as `meshctl status --json` shows it."""
         site = self.site
-        rows = [_row(status, memory=memory) for status in self._supervisor.statuses()]
-        own = pss_bytes(os.getpid()) if memory else 0
+        statuses = self._supervisor.statuses()
+        own = os.getpid()
+        pids = {own, *(status.pid for status in statuses if status.pid)}
+        costs = pss_bytes(pids) if memory else {}
+        rows = [_row(status, costs.get(status.pid, 0)) for status in statuses]
         return {
             "state": str(site.state.folder),
             "pid": os.getpid(),
-            "ready": all_ready(self._supervisor.statuses()),
+            "ready": all_ready(statuses),
             "ready_after_s": round(self.ready_after_s, 2),
             "up_s": round(time.monotonic() - self._began, 1),
             "edge": {"url": f"https://{site.edge_address}", "ca_file": str(site.ca_file)},
-            "memory_bytes": own + sum(row["memory_bytes"] for row in rows),
-            "meshctl_memory_bytes": own,
+            "memory_bytes": sum(costs.values()),
+            "meshctl_memory_bytes": costs.get(own, 0),
             "parts": rows,
             "counts": counts(site.state.folder),
         }
@@ -120,7 +123,7 @@ async def opened(state: State, options: Options, tell: Tell) -> AsyncIterator[Me
         yield Mesh(Site(state, options), tell)
 
 
-def _row(status: Status, *, memory: bool) -> dict[str, Any]:
+def _row(status: Status, memory_bytes: int) -> dict[str, Any]:
     return {
         "name": status.name,
         "phase": status.phase.value,
@@ -130,5 +133,5 @@ def _row(status: Status, *, memory: bool) -> dict[str, Any]:
         "restarts": status.restarts,
         "problem": status.problem,
         "ports": dict(status.ports),
-        "memory_bytes": pss_bytes(status.pid) if memory and status.pid else 0,
+        "memory_bytes": memory_bytes,
     }

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -144,12 +144,7 @@ def session_members(leader: Trace) -> list[int]:
     at_head = _stat(leader.pid)
     if at_head is not None and at_head.ticks != leader.ticks:
         return []  # The number has a new owner, and so has its session.
-    stats = (_stat(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit())
-    return [
-        stat.pid
-        for stat in stats
-        if stat is not None and stat.session == leader.pid and stat.state != "Z"
-    ]
+    return [stat.pid for stat in all_stats() if stat.session == leader.pid and stat.state != "Z"]
 
 
 def kill_session(leader: Trace) -> int:
@@ -180,18 +175,35 @@ def end_sessions(leaders: Collection[Trace], patience_s: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stat:
+class Stat:
+    """What the kernel says of a process."""
+
     pid: int
+    parent: int
     state: str
+    """One letter; `Z` has ended and only waits to be taken note of."""
     session: int
     ticks: int
 
 
-def _stat(pid: int) -> _Stat | None:
+def all_stats() -> Iterator[Stat]:
+    """Every process there is."""
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:
+            yield stat
+
+
+def _stat(pid: int) -> Stat | None:
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name stands in parentheses and may hold anything, parentheses too.
     fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(pid=pid, state=fields[0], session=int(fields[3]), ticks=int(fields[19]))
+    return Stat(
+        pid=pid,
+        state=fields[0],
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        ticks=int(fields[19]),
+    )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from meshctl.state import default_folder
 
 
 COLOURS = {
@@ -49,6 +55,20 @@ def screen(status: Mapping[str, Any]) -> RenderableType:
     return Group(table, *texts, Text("Ctrl-C stops all of it.", style="bright_black"))
 
 
+def command(folder: str) -> str:
+    """What to type for a `meshctl` that speaks to the mesh on *folder*, from here."""
+    beside = Path(sys.executable).with_name("meshctl")
+    if shutil.which("meshctl"):
+        words = "meshctl"
+    elif beside.exists():
+        near = beside.is_relative_to(Path.cwd())
+        words = str(beside.relative_to(Path.cwd()) if near else beside)
+    else:
+        words = "python -m meshctl"
+    is_default = Path(folder) == default_folder(os.environ)
+    return words if is_default else f"{words} --state {folder}"
+
+
 def _cells(part: Mapping[str, Any]) -> tuple[str, ...]:
     ports = ", ".join(f"{name} {number}" for name, number in part["ports"].items())
     restarts = f"restarted {part['restarts']}x" if part["restarts"] else ""
@@ -77,7 +97,7 @@ def _facts(status: Mapping[str, Any]) -> list[str]:
 
 def _login(status: Mapping[str, Any]) -> list[str]:
     edge = status["edge"]
-    token = "meshctl token --subject operators/me --role operator"  # noqa: S105 - a command
+    token = f"{command(status['state'])} token --subject operators/me --role operator"
     header = f'-H "authorization: Bearer $({token})"'
     return [
         f"edge    {edge['url']}   roots to trust: {edge['ca_file']}",

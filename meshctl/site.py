@@ -47,6 +47,9 @@ class Options:
     """Port of the edge; 0 is the one it had, or a free one."""
 
     demo: bool = True
+    without: Sequence[str] = ()
+    """Parts not to start: somebody runs them in another way, such as in a debugger."""
+
     log_level: str = "info"
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further settings of services, by the name of the environment variable."""

@@ -46,6 +46,7 @@ TAIL_LINES = 15
     metavar="NAME=VALUE",
     help="A service's setting, such as NOTIFIER_WORKERS=4. Repeatable.",
 )
+@click.option("--without", multiple=True, metavar="PART", help="Don't start it. Repeatable.")
 @click.option(
     "--ready-within", "ready_within_s", default=READY_WITHIN_S, help="Seconds --detach waits."
 )
@@ -61,6 +62,7 @@ def up(
     plain: bool,
     log_level: str,
     settings: tuple[str, ...],
+    without: tuple[str, ...],
     ready_within_s: float,
     wants_json: bool,
 ) -> int:
@@ -70,7 +72,11 @@ def up(
     A second start finds the data, the ports and the certificates of the first.
     """
     options = Options(
-        port_edge=port_edge, demo=demo, log_level=log_level, settings=_settings(settings)
+        port_edge=port_edge,
+        demo=demo,
+        without=without,
+        log_level=log_level,
+        settings=_settings(settings),
     )
     if detach:
         status = _start_detached(context, ready_within_s)

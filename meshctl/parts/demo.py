@@ -35,7 +35,10 @@ def mailsink(site: Site) -> Part:
     async def prepare() -> Command:
         await site.admit("mailsink")
         environment = site.environment(
-            "mailsink", listen=site.address("mailsink"), state_dir=str(site.folder("mailsink"))
+            "mailsink",
+            listen=site.address("mailsink"),
+            state_dir=str(site.folder("mailsink")),
+            shutdown_grace="0.3",
         )
         return site.python("meshctl.demo", "mailsink", environment=environment)
 

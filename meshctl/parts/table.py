@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from meshctl import exits
+from meshctl.faults import MeshctlError
 from meshctl.parts import bus, demo, edge, services
 from meshctl.parts.part import Part
 from meshctl.site import Site
@@ -13,7 +16,35 @@ DATABASES = ("gateway", "notifier", "syncd")
 
 
 def parts(site: Site) -> Sequence[Part]:
-    """The parts of the mesh at *site*, in the order they are shown in."""
+    """
+    The parts of the mesh at *site*, in the order they are shown in.
+
+    Raises:
+        MeshctlError: A part to do without doesn't exist.
+
+    """
+    rows = all_parts(site)
+    names = [row.name for row in rows]
+    left_out = set(site.options.without)
+    if unknown := left_out.difference(names):
+        raise MeshctlError(
+            f"There is no part {', '.join(sorted(unknown))}.",
+            f"one of: {', '.join(names)}",
+            exit_code=exits.CONFIG,
+        )
+    return [
+        replace(
+            row,
+            needs=[name for name in row.needs if name not in left_out],
+            calls=[name for name in row.stopped_before if name not in left_out],
+        )
+        for row in rows
+        if row.name not in left_out
+    ]
+
+
+def all_parts(site: Site) -> Sequence[Part]:
+    """A row for each part."""
     rows = [
         services.postgres(site, DATABASES),
         services.gateway(site),

@@ -1,6 +1,7 @@
 import pytest
 
 from meshctl import order
+from meshctl.faults import MeshctlError
 from meshctl.parts.table import parts
 from meshctl.site import Options, Site
 from meshctl.state import State
@@ -41,3 +42,19 @@ def test_names_are_fit_for_files_and_unique(table):
 
     assert len(names) == len(set(names))
     assert all(name.isidentifier() for name in names)
+
+
+def test_the_others_start_without_a_part_that_somebody_runs_himself(tmp_path):
+    state = State(tmp_path / "state")
+    with state.hold():
+        table = parts(Site(state, Options(without=("gateway", "nats"))))
+    order.check({part.name: part.needs for part in table})
+    order.check({part.name: part.stopped_before for part in table})
+
+    assert {"gateway", "nats"}.isdisjoint(part.name for part in table)
+
+
+def test_doing_without_what_does_not_exist_is_refused_by_name(tmp_path):
+    state = State(tmp_path / "state")
+    with state.hold(), pytest.raises(MeshctlError, match="There is no part gatway"):
+        parts(Site(state, Options(without=("gatway",))))
