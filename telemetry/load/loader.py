@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from meshkit.errors import InvalidInput
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
 from telemetry.store.sessions import StoreFailed
@@ -90,11 +91,7 @@ class Loader:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
         self._ledger.quarantined_bytes += mended.quarantined_bytes
         for record in mended.records:
-            scan = self._scanner.judge(
-                segment.signal, _request(mended, record), record.received_ns, record.tenant
-            )
-            segment.rows += scan.rows
-            self._catalog.notice(scan.new_series)
+            segment.rows += self._judge_again(segment, _request(mended, record), record)
         found = await self._count(segment)
         log.info(
             "segment_left",
@@ -165,11 +162,20 @@ class Loader:
             return first + await self._load_part(segment, mended, part[half:])
         keep(self._quarantine, segment, part[0], mended.data)
         request = _request(mended, part[0])
-        scan = self._scanner.judge(segment.signal, request, part[0].received_ns, part[0].tenant)
-        self._ledger.quarantined_rows[segment.signal] += scan.rows
+        rows = self._judge_again(segment, request, part[0])
+        self._ledger.quarantined_rows[segment.signal] += rows
         self._ledger.quarantined_bytes += len(request)
-        log.error("record_quarantined", segment=segment.number, rows=scan.rows)
+        log.error("record_quarantined", segment=segment.number, rows=rows)
         return 0
+
+    def _judge_again(self, segment: Segment, request: bytes, record: Record) -> int:
+        """Return how many rows a logged *request* makes, and notice its series."""
+        try:
+            scan = self._scanner.judge(segment.signal, request, record.received_ns, record.tenant)
+        except InvalidInput:
+            return 0  # An older scanner let it in. If it can't be loaded, it is quarantined.
+        self._catalog.notice(scan.new_series)
+        return scan.rows
 
     async def _count(self, segment: Segment) -> int:
         answer = await self._sessions.execute(

@@ -136,7 +136,7 @@ class Scanner:
         self, data: Bytes, received: np.uint64, tenant: str
     ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
-        tenant_hash = xxhash64(name, 0, len(name))
+        tenant_hash = np.uint64(xxhash64(name, 0, len(name)))  # numba returns plain ints
         new = np.zeros((64, NEW_FIELDS), np.uint64)
         counts, filled = scan_metrics(data, tenant_hash, received, self._known, new)
         if filled > len(new):

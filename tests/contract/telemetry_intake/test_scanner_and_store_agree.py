@@ -1,0 +1,120 @@
+"""What the scanner lets in, ClickHouse loads: the same rows, the same series."""
+
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+
+from meshkit.errors import InvalidInput
+from telemetry.load.statements import insert
+from telemetry.log.records import seal
+from telemetry.scan.hashing import int_hash, xxhash64
+from telemetry.scan.points import Count
+from telemetry.scan.scanner import Scanner
+from telemetry.scan.shapes import Signal
+from telemetry.store.sessions import Sessions
+from tests.contract.telemetry_intake import otlp_requests
+
+
+MUTANTS = 600
+
+
+@pytest.fixture
+async def sessions(tmp_path):
+    async with Sessions.open(tmp_path / "store") as opened:
+        yield opened
+
+
+@pytest.fixture
+def load(sessions, tmp_path):
+    """Load requests received at one time as one segment; returns the rows written."""
+
+    async def load(signal, number, requests, received_ns, tenant=""):
+        file = tmp_path / "segment.pb"
+        file.write_bytes(b"".join(seal(one, tenant, received_ns) for one in requests))
+        return await sessions.insert(insert(signal, number, file))
+
+    return load
+
+
+@pytest.mark.parametrize("tenant", ["", "lounge"])
+@pytest.mark.parametrize("signal", Signal)
+async def test_every_kind_of_item_makes_the_rows_that_were_counted(signal, tenant, load, sessions):
+    now = time.time_ns()
+    request = otlp_requests.REQUESTS[signal](now)
+
+    scan = Scanner().judge(signal, request, now, tenant)
+    rows = await load(signal, 1, [request], now, tenant)
+
+    assert rows == scan.rows > 0
+
+
+async def test_series_have_the_same_ids_in_the_scanner_and_in_the_store(load, sessions):
+    now = time.time_ns()
+    request = otlp_requests.metrics(now)
+
+    scan = Scanner().judge(Signal.METRICS, request, now, "lounge")
+    await load(Signal.METRICS, 1, [request], now, "lounge")
+
+    found = await sessions.query("SELECT DISTINCT metric, series_id FROM samples", "RowBinary")
+    pairs = {tuple(row) for row in np.frombuffer(found, np.uint64).reshape(-1, 2).tolist()}
+    assert pairs == {(one.metric, one.series_id) for one in scan.new_series}
+
+
+async def test_points_are_refused_each_for_its_reason(load):
+    now = time.time_ns()
+
+    scan = Scanner().judge(Signal.METRICS, otlp_requests.metrics(now), now)
+
+    assert scan.refused == {
+        Count.TIME: 1,
+        Count.NO_VALUE: 1,
+        Count.NO_NAME: 1,
+        Count.DELTA: 1,
+        Count.EXPONENTIAL: 1,
+        Count.BUCKETS: 1,
+    }
+    assert scan.items == 14
+    assert scan.stored == 8
+
+
+@pytest.mark.parametrize("signal", Signal)
+async def test_mutants_that_are_let_in_load_whole(signal, load):
+    """One bad message spoils a segment, so this is what stands before the loader."""
+    now = time.time_ns()
+    chance = random.Random(4)
+    request = otlp_requests.REQUESTS[signal](now)
+    scanner = Scanner()
+    let_in, rows = [], 0
+    for _ in range(MUTANTS):
+        mutant = otlp_requests.mutated(chance, request)
+        try:
+            scan = scanner.judge(signal, mutant, now)
+        except InvalidInput:
+            continue
+        let_in.append(mutant)
+        rows += scan.rows
+
+    assert MUTANTS // 20 < len(let_in) < MUTANTS
+    assert await load(signal, 1, let_in, now) == rows
+
+
+async def test_hashes_are_clickhouses(sessions):
+    text = b"hello world, this is a long text of more than 32 bytes!!"
+    lengths = [0, 1, 3, 4, 7, 8, 12, 31, 32, 33, len(text)]
+    answer = await sessions.query(
+        f"WITH '{text.decode()}' AS s"
+        f" SELECT arrayMap(n -> xxHash64(substring(s, 1, n)), {lengths}),"
+        " arrayMap(n -> intHash64(toUInt64(n)), [0, 5, 18446744073709551615])",
+        "JSONCompactEachRow",
+    )
+    data = np.frombuffer(text, np.uint8)
+
+    ours = [
+        [int(xxhash64(data, 0, length)) for length in lengths],
+        [int(int_hash(np.uint64(n))) for n in (0, 5, 2**64 - 1)],
+    ]
+
+    assert json.loads(answer) == ours
