@@ -108,7 +108,7 @@ async def join(
     Trade *ticket* for a certificate; while the gateway is away, try again.
 
     Raises:
-        Unavailable: GATEWAY_UNREACHABLE, after the last try.
+        Unavailable: The gateway stayed away until the last try.
         MeshError: What the gateway answered, such as JOIN_TOKEN_REFUSED.
 
     """
@@ -142,7 +142,7 @@ async def renew(channel: grpc.aio.Channel, csr_pem: bytes) -> Certificates:
     Ask over *channel* (mTLS to the gateway) for the caller's next certificate.
 
     Raises:
-        Unavailable: GATEWAY_UNREACHABLE.
+        Unavailable: The gateway is away.
         MeshError: What the gateway answered.
 
     """
