@@ -21,6 +21,7 @@ from meshctl.cli.context import Context, as_json, show_json
 from meshctl.faults import MeshctlError
 from meshctl.logfiles import tail
 from meshctl.mesh import Mesh, opened
+from meshctl.parts.part import Phase
 from meshctl.screen import lines, screen
 from meshctl.site import Options, require_known
 
@@ -170,7 +171,7 @@ def _start_detached(context: Context, ready_within_s: float) -> Mapping[str, Any
         )
     deadline = time.monotonic() + ready_within_s
     status: Mapping[str, Any] = {}
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not _gave_up(status):
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = process.wait(PROBE_INTERVAL_S)
             said = "\n".join(tail(output, TAIL_LINES))
@@ -187,8 +188,16 @@ def _start_detached(context: Context, ready_within_s: float) -> Mapping[str, Any
     raise _not_ready(context, status, ready_within_s)
 
 
+def _gave_up(status: Mapping[str, Any]) -> bool:
+    """Whether a part will not come, however long one waits."""
+    return any(part["phase"] == Phase.FAILED.value for part in status.get("parts", ()))
+
+
 def _not_ready(context: Context, status: Mapping[str, Any], within_s: float) -> MeshctlError:
-    words = [f"The mesh was not ready within {within_s:g} s and was stopped."]
+    if _gave_up(status):
+        words = ["The mesh can't start like this and was stopped."]
+    else:
+        words = [f"The mesh was not ready within {within_s:g} s and was stopped."]
     for part in status.get("parts", ()):
         if part["phase"] != "ready":
             words.append(f"  {part['name']}: {part['phase']}; {part['problem']}")
