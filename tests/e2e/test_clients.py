@@ -251,7 +251,7 @@ def test_curl_without_a_good_token_is_refused(mesh, passenger):
     assert set(answers.values()) == {401}, answers
 
 
-def browse(mesh, page_port=0, **task):
+def browse(mesh, page_port, **task):
     run = subprocess.run(
         [
             "node",
@@ -276,10 +276,10 @@ def browse(mesh, page_port=0, **task):
 
 
 @pytest.mark.browser
-def test_a_browser_with_a_token_follows_its_inbox(mesh, passenger):
+def test_a_browser_with_a_token_follows_its_inbox(mesh, passenger, page_port):
     token = mesh.token(f"passengers/{passenger}", "passenger")
 
-    seen = browse(mesh, token=token, parent=parent_of(passenger), messages=1)
+    seen = browse(mesh, page_port, token=token, parent=parent_of(passenger), messages=1)
 
     assert seen["unary"]["code"] == 0, seen
     assert seen["unary"]["count"] >= 1
@@ -287,7 +287,7 @@ def test_a_browser_with_a_token_follows_its_inbox(mesh, passenger):
 
 
 @pytest.mark.browser
-def test_a_browser_without_a_token_is_refused_in_words_it_can_read(mesh, passenger):
-    seen = browse(mesh, token="", parent=parent_of(passenger), messages=1)
+def test_a_browser_without_a_token_is_refused_in_words_it_can_read(mesh, passenger, page_port):
+    seen = browse(mesh, page_port, token="", parent=parent_of(passenger), messages=1)
 
     assert seen["unary"]["code"] == grpc.StatusCode.UNAUTHENTICATED.value[0], seen
