@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from meshctl.demo.replay import Occurrence, Position
+from meshctl.demo.replay import Clock, Occurrence, Position
 from meshctl.demo.timeline import Kind
 
 
@@ -24,6 +24,7 @@ FIELDS: dict[str, type[str | int | datetime]] = {
     "delay_minutes": int,
     "gate": str,
     "status": str,
+    "update_time": datetime,
 }
 """What a record of a board consists of."""
 
@@ -65,14 +66,17 @@ def record_of(occurrence: Occurrence) -> str:
     return f"{occurrence.event.flight.key}.{occurrence.loop % 2}"
 
 
-def change_of(occurrence: Occurrence) -> Change:
-    """How *occurrence* changes its airport's board."""
+def change_of(occurrence: Occurrence, clock: Clock) -> Change:
+    """How *occurrence* changes its airport's board; *clock* says when that really was."""
     event = occurrence.event
+    fields = _fields(occurrence)
+    if fields is not None:
+        fields["update_time"] = clock.real_at(occurrence.at)
     return Change(
         number=number_of(occurrence.position),
         airport=event.flight.origin,
         record=record_of(occurrence),
-        fields=_fields(occurrence),
+        fields=fields,
     )
 
 

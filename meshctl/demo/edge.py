@@ -15,6 +15,7 @@ import structlog
 from opentelemetry import metrics
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
+from meshctl.demo.counts import read_json
 from meshctl.demo.patience import Wait, reaction
 from meshkit.errors import MeshError
 from meshkit.status import from_rpc_error
@@ -60,6 +61,45 @@ class TokenFile:
         except OSError as error:
             log.warning("token_file_unreadable", path=str(self._path), error=str(error))
         return self._token
+
+
+class TokensFile:
+    """The tokens of several callers, by subject, that somebody else renews in JSON files."""
+
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
+        self._seen: dict[Path, int] = {}
+        self._tokens: dict[Path, dict[str, str]] = {}
+
+    def read(self) -> dict[str, str]:
+        """The tokens as they are now; where two files name a subject, the first one counts."""
+        for path in self._paths:
+            try:
+                changed = path.stat().st_mtime_ns
+            except OSError:
+                continue
+            if changed != self._seen.get(path):
+                found = read_json(path)
+                if isinstance(found, dict):
+                    self._tokens[path] = {str(who): str(token) for who, token in found.items()}
+                    self._seen[path] = changed
+        merged: dict[str, str] = {}
+        for path in reversed(self._paths):
+            merged.update(self._tokens.get(path, {}))
+        return merged
+
+    def token(self, subject: str) -> str:
+        """The token of *subject*, empty if there is none."""
+        return self.read().get(subject, "")
+
+
+def phone_channel(address: str, ca_file: Path) -> grpc.aio.Channel:
+    """A connection to the edge that is shared with nobody, as a phone has one."""
+    return grpc.aio.secure_channel(
+        address,
+        grpc.ssl_channel_credentials(ca_file.read_bytes()),
+        options=[*OPTIONS, ("grpc.use_local_subchannel_pool", 1)],
+    )
 
 
 def edge_channel(address: str, ca_file: Path) -> grpc.aio.Channel:

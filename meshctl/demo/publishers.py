@@ -169,7 +169,7 @@ class BoardPublisher:
         """Bring the boards up to *occurrences*."""
         changes: dict[str, list[Change]] = defaultdict(list)
         for occurrence in occurrences:
-            change = change_of(occurrence)
+            change = change_of(occurrence, clock)
             changes[change.airport].append(change)
         async with asyncio.TaskGroup() as tasks:
             for airport, some in changes.items():

@@ -67,7 +67,7 @@ async def board(edge, airport):
 
 def expected(occurrences, airport):
     records = {}
-    for change in map(change_of, occurrences):
+    for change in (change_of(o, CLOCK) for o in occurrences):
         if change.airport != airport:
             continue
         if change.fields is None:

@@ -1,12 +1,15 @@
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
 from meshctl.demo.board import FIELDS, change_of, number_of, space_of
 from meshctl.demo.messages import board_space, mutation
-from meshctl.demo.replay import Replay
+from meshctl.demo.replay import Clock, Replay
 from meshctl.demo.timeline import Kind, events_of
 from tests.fixtures.day import small_day
+
+
+CLOCK = Clock(simulated=small_day().begins, real=datetime(2026, 1, 1, tzinfo=UTC), speed=144)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def test_numbers_grow_along_the_replay(played):
 def test_a_board_ends_empty_when_all_changes_are_made(played):
     board = {}
     most = 0
-    for change in map(change_of, played):
+    for change in (change_of(o, CLOCK) for o in played):
         if change.fields is None:
             del board[change.record]
         else:
@@ -36,19 +39,25 @@ def test_a_board_ends_empty_when_all_changes_are_made(played):
     assert most == 3
 
 
+def test_a_change_says_when_it_really_was(played):
+    delayed = next(o for o in played if o.event.kind is Kind.DELAYED)
+
+    assert change_of(delayed, CLOCK).fields["update_time"] == CLOCK.real_at(delayed.at)
+
+
 def test_the_first_change_of_a_flight_sets_all_fields(played):
-    for change in (change_of(o) for o in played if o.event.kind is Kind.SCHEDULED):
+    for change in (change_of(o, CLOCK) for o in played if o.event.kind is Kind.SCHEDULED):
         assert list(change.fields) == list(FIELDS)
 
 
 def test_values_have_the_types_the_board_declares(played):
-    for change in map(change_of, played):
+    for change in (change_of(o, CLOCK) for o in played):
         for name, value in (change.fields or {}).items():
             assert isinstance(value, FIELDS[name])
 
 
 def test_a_change_becomes_one_mutation_with_its_number(played):
-    change = change_of(next(o for o in played if o.event.kind is Kind.DELAYED))
+    change = change_of(next(o for o in played if o.event.kind is Kind.DELAYED), CLOCK)
 
     made = mutation(change, base_seq=7)
 
@@ -61,7 +70,7 @@ def test_a_change_becomes_one_mutation_with_its_number(played):
 
 
 def test_clearing_a_flight_removes_its_record(played):
-    change = change_of(next(o for o in played if o.event.kind is Kind.CLEARED))
+    change = change_of(next(o for o in played if o.event.kind is Kind.CLEARED), CLOCK)
 
     assert mutation(change, base_seq=0).operations[0].WhichOneof("action") == "delete"
 
@@ -78,4 +87,4 @@ def test_ids_of_records_come_back_every_other_loop(played):
     day = small_day()
     longer = Replay(day=day, events=events_of(day), loops=6).occurrences()
 
-    assert len({change_of(o).record for o in longer}) == 2 * len(day.flights)
+    assert len({change_of(o, CLOCK).record for o in longer}) == 2 * len(day.flights)
