@@ -22,7 +22,12 @@ from meshkit.errors import (
     Unavailable,
 )
 from telemetry.http import encode, formats, guard
-from telemetry.promql.errors import BadQuery, QueryTimedOut
+from telemetry.promql.errors import (
+    QUERY_FAILED,
+    QUERY_INVALID,
+    QUERY_TIMED_OUT,
+    QUERY_TOO_LARGE,
+)
 from telemetry.promql.parse import pretty
 
 
@@ -45,18 +50,17 @@ _POINTS_AT_ONCE = 5_000
 
 _COMPRESSED_FROM_BYTES = 32 * 1024
 _KINDS = {"updown": "gauge"}
+_EXECUTION = frozenset({QUERY_FAILED, QUERY_TOO_LARGE, "QUERY_TOO_EXPENSIVE"})
+"""Reasons that Prometheus calls errors of execution."""
+
 _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
-class BadParameter(InvalidInput):
-    """A parameter is missing or can't be read."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(
-            "INVALID_PARAMETER",
-            f'invalid parameter "{name}": {why}',
-            field_violations={name: why},
-        )
+def bad_parameter(name: str, why: str) -> InvalidInput:
+    """Return the error of a parameter that is missing or can't be read."""
+    return InvalidInput(
+        "INVALID_PARAMETER", f'invalid parameter "{name}": {why}', field_violations={name: why}
+    )
 
 
 def make_app(queries: Queries) -> web.Application:
@@ -99,10 +103,10 @@ class Api:
         given = await _parameters(request)
         start_ms, end_ms = _time(given, "start"), _time(given, "end")
         if end_ms < start_ms:
-            raise BadParameter("end", "end timestamp must not be before start time")
+            raise bad_parameter("end", "end timestamp must not be before start time")
         step_ms = _duration(given, "step")
         if step_ms <= 0:
-            raise BadParameter(
+            raise bad_parameter(
                 "step",
                 "zero or negative query resolution step widths are not accepted. "
                 "Try a positive integer",
@@ -193,8 +197,8 @@ class _Naming:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, BadQuery):
-            raise BadParameter(self._name, str(error)) from error
+        if isinstance(error, InvalidInput) and error.reason == QUERY_INVALID:
+            raise bad_parameter(self._name, str(error)) from error
 
 
 async def _parameters(request: web.Request) -> MultiDict[str]:
@@ -214,14 +218,14 @@ def _time(given: MultiDict[str], name: str, default: int | None = None) -> int:
     try:
         return formats.time_ms(text)
     except ValueError as error:
-        raise BadParameter(name, str(error)) from error
+        raise bad_parameter(name, str(error)) from error
 
 
 def _duration(given: MultiDict[str], name: str) -> int:
     try:
         return formats.duration_ms(given.get(name, ""))
     except ValueError as error:
-        raise BadParameter(name, str(error)) from error
+        raise bad_parameter(name, str(error)) from error
 
 
 def _length(given: MultiDict[str], name: str) -> timedelta | None:
@@ -229,7 +233,7 @@ def _length(given: MultiDict[str], name: str) -> timedelta | None:
         return None
     length = timedelta(milliseconds=_duration(given, name))
     if length <= timedelta(0):
-        raise BadParameter(name, "must be longer than 0")
+        raise bad_parameter(name, "must be longer than 0")
     return length
 
 
@@ -238,7 +242,7 @@ def _limit(given: MultiDict[str]) -> int:
     if not text:
         return 0
     if not _DIGITS.fullmatch(text):
-        raise BadParameter("limit", "limit must be a non-negative number")
+        raise bad_parameter("limit", "limit must be a non-negative number")
     return int(text)
 
 
@@ -246,7 +250,7 @@ def _check_range(given: MultiDict[str]) -> None:
     """Read `start` and `end`, which choose nothing: series are listed whenever they were seen."""
     start_ms, end_ms = _time(given, "start", 0), _time(given, "end", 1 << 52)
     if end_ms < start_ms:
-        raise BadParameter("end", "end timestamp must not be before start timestamp")
+        raise bad_parameter("end", "end timestamp must not be before start timestamp")
 
 
 async def _answered(answer: Answer, at_ms: int, limit: int) -> web.Response:
@@ -298,7 +302,7 @@ def _status(error: MeshError) -> tuple[HTTPStatus, str]:
             return HTTPStatus.UNAUTHORIZED, "bad_data"
         case PermissionDenied():
             return HTTPStatus.FORBIDDEN, "bad_data"
-        case QueryTimedOut():
+        case Unavailable() if error.reason == QUERY_TIMED_OUT:
             return HTTPStatus.SERVICE_UNAVAILABLE, "timeout"
         case Overloaded():
             return HTTPStatus.TOO_MANY_REQUESTS, "unavailable"
@@ -308,6 +312,3 @@ def _status(error: MeshError) -> tuple[HTTPStatus, str]:
             return HTTPStatus.UNPROCESSABLE_ENTITY, "execution"
         case _:
             return HTTPStatus.BAD_REQUEST, "bad_data"
-
-
-_EXECUTION = frozenset({"QUERY_FAILED", "QUERY_TOO_LARGE", "QUERY_TOO_EXPENSIVE"})

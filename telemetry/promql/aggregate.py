@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import labels as lb
-from telemetry.promql.errors import BadQuery, QueryFailed
+from telemetry.promql.errors import bad_query, query_failed
 from telemetry.promql.folds import Fold, fold_groups
 from telemetry.promql.ordered import quantile_groups
 from telemetry.promql.values import Vector, take
@@ -37,8 +37,8 @@ def aggregate(ev: Evaluator, node: nodes.Aggregate) -> Vector:
     Return the value of an aggregation.
 
     Raises:
-        BadQuery: The operator isn't supported.
-        QueryFailed: Its parameter makes no sense.
+        InvalidInput: QUERY_INVALID: The operator isn't supported.
+        InvalidInput: QUERY_FAILED: Its parameter makes no sense.
 
     """
     of = ev.vector(node.expr)
@@ -57,7 +57,7 @@ def aggregate(ev: Evaluator, node: nodes.Aggregate) -> Vector:
             values = np.sqrt(values)
         return Vector(labels=labels, values=values, present=present, drop_name=drop)
     if node.param is None:
-        raise BadQuery(f"{node.op} needs a parameter")
+        raise bad_query(f"{node.op} needs a parameter")
     param = ev.scalar(node.param).values
     if node.op == "quantile":
         for q in np.unique(param[~((param >= 0) & (param <= 1))]):
@@ -83,9 +83,9 @@ def _groups(node: nodes.Aggregate, of: Vector) -> tuple[list[lb.Labels], Ints]:
 def _some(ev: Evaluator, op: str, of: Vector, group: Ints, param: Floats) -> Vector:
     """Return topk, bottomk or limitk: the same series, some of them, at each step."""
     if np.isnan(param).any():
-        raise QueryFailed("Parameter value is NaN")
+        raise query_failed("Parameter value is NaN")
     if (np.abs(param) > 2.0**63).any():
-        raise QueryFailed(f"Scalar value {number(param[0])} overflows int64")
+        raise query_failed(f"Scalar value {number(param[0])} overflows int64")
     wanted = np.trunc(param)
     rank = np.zeros(of.values.shape, np.int64)
     order: list[int] = []
@@ -116,7 +116,7 @@ def _ranks(op: str, values: Floats, present: Bools) -> Ints:
 
 def _limit_ratio(ev: Evaluator, of: Vector, param: Floats) -> Vector:
     if np.isnan(param).any():
-        raise QueryFailed("Ratio value is NaN")
+        raise query_failed("Ratio value is NaN")
     for ratio in np.unique(param[np.abs(param) > 1]):
         capped = math.copysign(1, ratio)
         ev.query.warn(
@@ -138,10 +138,10 @@ def _place(labels: lb.Labels) -> float:
 
 def _count_values(ev: Evaluator, node: nodes.Aggregate, of: Vector) -> Vector:
     if node.param is None:
-        raise BadQuery("count_values needs a parameter")
+        raise bad_query("count_values needs a parameter")
     name = ev.text(node.param)
     if not name:
-        raise QueryFailed(f'invalid label name "{name}"')
+        raise query_failed(f'invalid label name "{name}"')
     steps = of.values.shape[1]
     distinct, codes = np.unique(of.values[of.present], return_inverse=True)
     code = np.full(of.values.shape, -1, np.int64)

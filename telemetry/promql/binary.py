@@ -8,7 +8,7 @@ import numpy as np
 
 from telemetry.promql import labels as lb
 from telemetry.promql import matching, nodes
-from telemetry.promql.errors import BadQuery
+from telemetry.promql.errors import bad_query
 from telemetry.promql.values import Scalar, Value, Vector
 
 
@@ -42,7 +42,7 @@ def negate(value: Value) -> Value:
         return Scalar(values=-value.values)
     if isinstance(value, Vector):
         return renamed(value, -value.values)
-    raise BadQuery("unary minus needs a scalar or an instant vector")
+    raise bad_query("unary minus needs a scalar or an instant vector")
 
 
 def renamed(value: Vector, values: Floats) -> Vector:
@@ -60,7 +60,7 @@ def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
     Return `left op right`.
 
     Raises:
-        QueryFailed: Several series match where one must.
+        InvalidInput: QUERY_FAILED: Several series match where one must.
 
     """
     with np.errstate(all="ignore"):
@@ -75,7 +75,7 @@ def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
                 if node.matching.card is nodes.Card.MANY_TO_MANY:
                     return matching.combine_sets(node, left, right)
                 return _between_vectors(node, left, right)
-    raise BadQuery("an operator needs scalars or instant vectors")
+    raise bad_query("an operator needs scalars or instant vectors")
 
 
 def _elements(op: str, left: Floats, right: Floats) -> Floats:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import labels as lb
-from telemetry.promql.errors import BadQuery, QueryTooLarge
+from telemetry.promql.errors import bad_query, query_too_large
 from telemetry.promql.evaluate import Evaluation, Evaluator
 from telemetry.promql.limits import Budget, QueryLimits
 from telemetry.promql.matching import merge
@@ -83,9 +83,9 @@ class Engine:
             stop: Set it to end the evaluation early.
 
         Raises:
-            BadQuery, QueryFailed: Fix the query.
-            QueryTooLarge: Ask for less.
-            QueryTimedOut: Ask for less, or wait.
+            InvalidInput: QUERY_INVALID, QUERY_FAILED: fix the query; QUERY_TOO_LARGE: ask
+                for less.
+            Unavailable: QUERY_TIMED_OUT: ask for less, or wait.
 
         """
         query, value = self._evaluate(text, (at_ms, at_ms, 0), lookback, stop)
@@ -116,17 +116,17 @@ class Engine:
             stop: Set it to end the evaluation early.
 
         Raises:
-            BadQuery, QueryFailed: Fix the query.
-            QueryTooLarge: Ask for less.
-            QueryTimedOut: Ask for less, or wait.
+            InvalidInput: QUERY_INVALID, QUERY_FAILED: fix the query; QUERY_TOO_LARGE: ask
+                for less.
+            Unavailable: QUERY_TIMED_OUT: ask for less, or wait.
 
         """
         if step_ms <= 0:
-            raise BadQuery("zero or negative query resolution step widths are not accepted")
+            raise bad_query("zero or negative query resolution step widths are not accepted")
         if end_ms < start_ms:
-            raise BadQuery("end timestamp must not be before start timestamp")
+            raise bad_query("end timestamp must not be before start timestamp")
         if (end_ms - start_ms) // step_ms >= self.limits.steps_max:
-            raise QueryTooLarge(
+            raise query_too_large(
                 "exceeded maximum resolution of "
                 f"{self.limits.steps_max:,} points per timeseries. Try decreasing the query "
                 "resolution (?step=XX)",
@@ -142,7 +142,7 @@ class Engine:
                 return _answer(query, Kind.MATRIX, sorted(rows, key=lambda row: row.labels))
             case Text() | Windows():
                 kind = "string" if isinstance(value, Text) else "range vector"
-                raise BadQuery(
+                raise bad_query(
                     f'invalid expression type "{kind}" for range query, must be Scalar or '
                     "instant Vector"
                 )
@@ -156,7 +156,7 @@ class Engine:
     ) -> tuple[Evaluation, Value]:
         start_ms, end_ms, step_ms = grid
         if not -_TIMES_MS_MAX < start_ms <= end_ms < _TIMES_MS_MAX:
-            raise BadQuery("times are out of range")
+            raise bad_query("times are out of range")
         node = parse(text, self.limits)
         query = Evaluation(
             source=self.source,
@@ -168,7 +168,10 @@ class Engine:
             subquery_step_ms=int(self.subquery_step / timedelta(milliseconds=1)),
         )
         times = np.arange(start_ms, end_ms + 1, step_ms or 1, dtype=np.int64)
-        return query, Evaluator(query, times).value(node)
+        try:
+            return query, Evaluator(query, times).value(node)
+        except RecursionError as error:
+            raise bad_query("The query nests too deep.") from error
 
 
 def finished(value: Vector) -> Vector:
@@ -176,7 +179,7 @@ def finished(value: Vector) -> Vector:
     Return *value* with the names gone that must, and equal series made one.
 
     Raises:
-        QueryFailed: Series without their names are the same.
+        InvalidInput: QUERY_FAILED: Series without their names are the same.
 
     """
     labels = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import aggregate, binary, kernels, nodes
-from telemetry.promql.errors import BadQuery
+from telemetry.promql.errors import bad_query
 from telemetry.promql.functions.table import FUNCTIONS
 from telemetry.promql.values import (
     Scalar,
@@ -86,7 +86,7 @@ class Evaluator:
                 return binary.negate(self.value(node.expr))
             case nodes.Call():
                 if node.name not in FUNCTIONS:
-                    raise BadQuery(f"{node.name}() isn't supported", function=node.name)
+                    raise bad_query(f"{node.name}() isn't supported", function=node.name)
                 return self._account(FUNCTIONS[node.name].apply(self, node.args))
             case nodes.Aggregate():
                 return self._account(aggregate.aggregate(self, node))
@@ -98,28 +98,28 @@ class Evaluator:
         """Return the value of a node that the parser knows to be an instant vector."""
         value = self.value(node)
         if not isinstance(value, Vector):
-            raise BadQuery("expected an instant vector")
+            raise bad_query("expected an instant vector")
         return value
 
     def scalar(self, node: nodes.Node) -> Scalar:
         """Return the value of a node that the parser knows to be a scalar."""
         value = self.value(node)
         if not isinstance(value, Scalar):
-            raise BadQuery("expected a scalar")
+            raise bad_query("expected a scalar")
         return value
 
     def windows(self, node: nodes.Node) -> Windows:
         """Return the value of a node that the parser knows to be a range vector."""
         value = self.value(node)
         if not isinstance(value, Windows):
-            raise BadQuery("expected a range vector")
+            raise bad_query("expected a range vector")
         return value
 
     def text(self, node: nodes.Node) -> str:
         """Return the value of a node that the parser knows to be a string."""
         value = self.value(node)
         if not isinstance(value, Text):
-            raise BadQuery("expected a string")
+            raise bad_query("expected a string")
         return value.value
 
     def selected(self, node: nodes.Selector) -> tuple[Vector, Ints]:
@@ -167,7 +167,7 @@ class Evaluator:
         if isinstance(inner, Scalar):
             inner = vector([()], inner.values[np.newaxis], np.ones((1, count), np.bool_))
         if not isinstance(inner, Vector):
-            raise BadQuery("a subquery needs an instant vector")
+            raise bad_query("a subquery needs an instant vector")
         return Windows(
             labels=inner.labels,
             ts=np.broadcast_to(times, inner.values.shape)[inner.present],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from telemetry.promql.errors import QueryTimedOut, QueryTooLarge
+from telemetry.promql.errors import query_timed_out, query_too_large
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,10 @@ class QueryLimits:
     """Length of the query's text."""
 
     depth_max: int = 200
-    """Nesting of the query's nodes."""
+    """Brackets within one another; the parser's own stack is finite."""
+
+    operators_max: int = 300
+    """Operators in the query's text: the parser recurses over them too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,21 +57,21 @@ class Budget:
         Account for *samples* more, and look at the clock.
 
         Raises:
-            QueryTooLarge: They are more than one query may touch.
-            QueryTimedOut: The time is up.
+            InvalidInput: QUERY_TOO_LARGE: They are more than one query may touch.
+            Unavailable: QUERY_TIMED_OUT: The time is up.
 
         """
         self.samples += samples
         if self.samples > self.limits.samples_max:
-            raise QueryTooLarge(
+            raise query_too_large(
                 "The query would load too many samples; ask for fewer series, a shorter "
                 "range or a longer step.",
                 samples_max=str(self.limits.samples_max),
             )
         if self.stop is not None and self.stop.is_set():
-            raise QueryTimedOut("Nobody waits for the answer any more.")
+            raise query_timed_out("Nobody waits for the answer any more.")
         if self.clock() > self.deadline:
-            raise QueryTimedOut(
+            raise query_timed_out(
                 "The query timed out; ask for less.",
                 timeout_s=f"{self.limits.timeout.total_seconds():g}",
             )
@@ -78,11 +81,11 @@ class Budget:
         Check how many series a selector found.
 
         Raises:
-            QueryTooLarge: More than one selector may find.
+            InvalidInput: QUERY_TOO_LARGE: More than one selector may find.
 
         """
         if count > self.limits.series_max:
-            raise QueryTooLarge(
+            raise query_too_large(
                 "A selector finds too many series; add matchers.",
                 series_max=str(self.limits.series_max),
             )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from telemetry.promql import labels as lb
-from telemetry.promql.errors import BadQuery
+from telemetry.promql.errors import bad_query
 from telemetry.promql.kernels import Bools
 
 
@@ -55,7 +55,7 @@ def check(selection: Selection) -> None:
     Refuse what RE2 can't read.
 
     Raises:
-        BadQuery: A regular expression is malformed or too long.
+        InvalidInput: QUERY_INVALID: A regular expression is malformed or too long.
 
     """
     for group in selection:
@@ -80,7 +80,7 @@ def matches(values: Sequence[str], matcher: Matcher) -> Bools:
     Return which of *values* satisfy *matcher*.
 
     Raises:
-        BadQuery: Its regular expression is malformed or too long.
+        InvalidInput: QUERY_INVALID: Its regular expression is malformed or too long.
 
     """
     wanted = matcher.value
@@ -107,7 +107,7 @@ def re2_match(values: Sequence[str], pattern: str) -> Bools:
     try:
         hits = pc.match_substring_regex(pa.array(values, pa.string()), anchored(pattern))
     except pa.ArrowInvalid as error:
-        raise BadQuery(f"invalid regular expression {pattern!r}", pattern=pattern) from error
+        raise bad_query(f"invalid regular expression {pattern!r}", pattern=pattern) from error
     return np.asarray(hits.to_numpy(zero_copy_only=False), np.bool_)
 
 
@@ -118,14 +118,14 @@ def re2_replace(values: Sequence[str], pattern: str, replacement: str) -> list[s
             pa.array(values, pa.string()), pattern=anchored(pattern), replacement=replacement
         )
     except pa.ArrowInvalid as error:
-        raise BadQuery(f"invalid regular expression {pattern!r}", pattern=pattern) from error
+        raise bad_query(f"invalid regular expression {pattern!r}", pattern=pattern) from error
     return [str(value) for value in out.to_pylist()]
 
 
 def anchored(pattern: str) -> str:
     r"""Return *pattern* so that it matches whole values, newlines included."""
     if len(pattern) > PATTERN_BYTES_MAX:
-        raise BadQuery(
+        raise bad_query(
             "A regular expression is too long.", pattern_bytes_max=str(PATTERN_BYTES_MAX)
         )
     return rf"\A(?s:{pattern})\z"

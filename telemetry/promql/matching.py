@@ -8,7 +8,7 @@ import numpy as np
 
 from telemetry.promql import labels as lb
 from telemetry.promql import nodes
-from telemetry.promql.errors import QueryFailed
+from telemetry.promql.errors import query_failed
 from telemetry.promql.kernels import Bools, Floats
 from telemetry.promql.values import Vector
 
@@ -45,7 +45,7 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
     Return the pairs of *left* and *right* by *rule*.
 
     Raises:
-        QueryFailed: Several series match where one must.
+        InvalidInput: QUERY_FAILED: Several series match where one must.
 
     """
     swapped = rule.card is nodes.Card.ONE_TO_MANY
@@ -68,7 +68,7 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
         if rule.card is nodes.Card.ONE_TO_ONE and len(indices) > 1:
             matched = many.present[indices] & (partnered | (fill_one is not None))
             if (matched.sum(axis=0) > 1).any():
-                raise QueryFailed(complaint(rule.card))
+                raise query_failed(complaint(rule.card))
         for i in indices:
             for j in partners:
                 labels.append(_result(rule, many.labels[i], one.labels[j]))
@@ -119,7 +119,7 @@ def _check_one_side(
             ]
             side = "left" if rule.card is nodes.Card.ONE_TO_MANY else "right"
             group = lb.text(_shared(rule, one.labels[indices[0]]))
-            raise QueryFailed(
+            raise query_failed(
                 f"found duplicate series for the match group {group} on the {side} hand-side "
                 f"of the operation: [{first}, {second}];many-to-many matching not allowed: "
                 "matching labels must be unique on one side"
@@ -146,7 +146,7 @@ def merge(value: Vector, *, keep: Bools | None = None, complaint: str = SAME_LAB
         keep: What of the result stays; collisions count before it is applied.
 
     Raises:
-        QueryFailed: Two of them have a value at the same step.
+        InvalidInput: QUERY_FAILED: Two of them have a value at the same step.
 
     """
     kept = value.present if keep is None else keep
@@ -166,7 +166,7 @@ def merge(value: Vector, *, keep: Bools | None = None, complaint: str = SAME_LAB
     for i, row in enumerate(target.tolist()):
         here = value.present[i]
         if (taken[row] & here).any():
-            raise QueryFailed(complaint)
+            raise query_failed(complaint)
         taken[row] |= here
         values[row][kept[i]] = value.values[i][kept[i]]
         present[row] |= kept[i]

@@ -11,7 +11,7 @@ import promql_parser as pp
 
 from telemetry.promql import labels as lb
 from telemetry.promql import matchers, nodes
-from telemetry.promql.errors import BadQuery
+from telemetry.promql.errors import bad_query
 from telemetry.promql.limits import QueryLimits
 from telemetry.promql.matchers import Matcher, MatchOp
 
@@ -19,6 +19,8 @@ from telemetry.promql.matchers import Matcher, MatchOp
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LITERAL = re.compile(r"#[^\n]*|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`", re.DOTALL)
+_OPERATOR = re.compile(r"[-+*/%^<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _BEFORE_1970 = re.compile(r"@\s*-\s*[0-9]")
 
 
@@ -27,13 +29,12 @@ def parse(text: str, limits: QueryLimits) -> nodes.Node:
     Return the tree of a query.
 
     Raises:
-        BadQuery: The text isn't PromQL, or has a part that isn't supported.
+        InvalidInput: QUERY_INVALID: The text isn't PromQL, or has a part that isn't supported.
 
     """
     if len(text.encode()) > limits.text_bytes_max:
-        raise BadQuery("The query is too long.", text_bytes_max=str(limits.text_bytes_max))
-    if _nesting(text) > limits.depth_max:
-        raise BadQuery("The query nests too deep.", depth_max=str(limits.depth_max))
+        raise bad_query("The query is too long.", text_bytes_max=str(limits.text_bytes_max))
+    _check_shape(text, limits)
     return _parse(text)
 
 
@@ -42,12 +43,12 @@ def parse_selector(text: str, limits: QueryLimits) -> matchers.Selection:
     Return which series a selector such as `up{job="edge"}` means.
 
     Raises:
-        BadQuery: The text is anything else.
+        InvalidInput: QUERY_INVALID: The text is anything else.
 
     """
     node = parse(text, limits)
     if not isinstance(node, nodes.Selector) or node.when != nodes.When():
-        raise BadQuery('expected a series selector such as up{job="edge"}')
+        raise bad_query('expected a series selector such as up{job="edge"}')
     return node.selection
 
 
@@ -56,7 +57,7 @@ def pretty(text: str, limits: QueryLimits) -> str:
     Return a query's text laid out for reading.
 
     Raises:
-        BadQuery: The text isn't PromQL.
+        InvalidInput: QUERY_INVALID: The text isn't PromQL.
 
     """
     parse(text, limits)
@@ -65,30 +66,35 @@ def pretty(text: str, limits: QueryLimits) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _parse(text: str) -> nodes.Node:
-    if _BEFORE_1970.search(text):
+    if _BEFORE_1970.search(_LITERAL.sub("", text)):
         # promql-parser can't hand out such a time: it panics.
-        raise BadQuery("Times before 1970 aren't supported in @.")
+        raise bad_query("Times before 1970 aren't supported in @.")
     try:
         tree = pp.parse(text)
     except ValueError as error:
-        raise BadQuery(f"invalid query: {error}") from error
+        raise bad_query(f"invalid query: {error}") from error
     try:
         return _node(tree)
     except RecursionError as error:
-        raise BadQuery("The query nests too deep.") from error
+        raise bad_query("The query nests too deep.") from error
 
 
-def _nesting(text: str) -> int:
-    """Return an upper bound of the nesting: open brackets and signs in a row."""
-    depth = deepest = signs = 0
-    for char in text:
+def _check_shape(text: str, limits: QueryLimits) -> None:
+    """Refuse, before parsing, what would overflow the stack of the parser and end the process."""
+    bare = _LITERAL.sub("", text)
+    if len(_OPERATOR.findall(bare)) > limits.operators_max:
+        raise bad_query(
+            "The query has too many operators.", operators_max=str(limits.operators_max)
+        )
+    depth = deepest = 0
+    for char in bare:
         if char in "([{":
             depth += 1
+            deepest = max(deepest, depth)
         elif char in ")]}":
             depth -= 1
-        signs = signs + 1 if char in "+-" else 0
-        deepest = max(deepest, depth + signs)
-    return deepest
+    if deepest > limits.depth_max:
+        raise bad_query("The query nests too deep.", depth_max=str(limits.depth_max))
 
 
 def _node(tree: Any) -> nodes.Node:
@@ -114,7 +120,7 @@ def _node(tree: Any) -> nodes.Node:
             return _aggregate(tree)
         case pp.BinaryExpr():
             return _binary(tree)
-    raise BadQuery(f"{type(tree).__name__} isn't supported")
+    raise bad_query(f"{type(tree).__name__} isn't supported")
 
 
 def _selector(tree: Any) -> nodes.Selector:
@@ -191,5 +197,5 @@ def _binary(tree: Any) -> nodes.Binary:
 
 def _ms(duration: timedelta | None) -> int:
     if duration is None:
-        raise BadQuery("a duration is missing")
+        raise bad_query("a duration is missing")
     return duration // _MILLISECOND

@@ -41,7 +41,7 @@ class Source(Protocol):
         Series without a sample in that time may be left out. No two have equal labels.
 
         Raises:
-            QueryTooLarge: More than *series_max* series match.
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
 
         """
         ...

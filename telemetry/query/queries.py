@@ -50,9 +50,8 @@ class Queries:
     """
     Queries over one store. Made within a running event loop; `close` ends its threads.
 
-    Every function raises the evaluator's `BadQuery`, `QueryFailed`, `QueryTooLarge` and
-    `QueryTimedOut`, the store's `InvalidInput` and `Unavailable`, and `Overloaded`
-    (QUERY_QUEUE_FULL) where too many queries wait already.
+    Every function raises the evaluator's and the store's `InvalidInput` and `Unavailable`,
+    and `Overloaded` (QUERY_QUEUE_FULL) where too many queries wait already.
     """
 
     def __init__(self, reader: Reader, limits: QueriesLimits | None = None) -> None:

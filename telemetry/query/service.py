@@ -12,6 +12,7 @@ from aerofusion.telemetry.v1 import query_service_pb2_grpc as pb_grpc
 from meshkit import authz, deadline, paging
 from meshkit.errors import InvalidInput, NotFound
 from telemetry.query import messages
+from telemetry.query.log_pages import Position, read_page
 from telemetry.store.model import LogQuery
 
 
@@ -46,9 +47,6 @@ _T = TypeVar("_T")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _LIST_DEFAULT, _LIST_MAX = 1_000, 10_000
 _LOGS_DEFAULT, _LOGS_MAX = 100, 1_000
-_SAME_TIME_MAX = 10_000
-"""Records of one and the same nanosecond that paging can step over."""
-
 _TEXT_BYTES_MAX = 1_024
 _ATTRIBUTES_MAX = 32
 _HOUR_NS = 3_600 * 1_000_000_000
@@ -142,37 +140,26 @@ class QueryService(pb_grpc.QueryServiceServicer):
             asked.page_token = ""
             question = asked.SerializeToString(deterministic=True)
         start_ns, end_ns = _log_times(request)
-        skip = 0
         after = paging.read_token(request.page_token, question)
+        position = None
         if after:
-            # The page before ended within this nanosecond; `skip` of its records are known.
-            last_ns, skip, start_ns = (int(part) for part in after.split(":"))
-            end_ns = last_ns + 1
-        found = await self._queries.reader.search_logs(
-            LogQuery(
-                start_ns=start_ns,
-                end_ns=end_ns,
-                text=_bounded(request.text),
-                service=request.service,
-                severity_min=int(request.severity_at_least),
-                trace_id=_trace_id(request.trace_id) if request.trace_id else b"",
-                attributes=_attributes(request),
-                limit=skip + size + 1,
-                tenant=_tenant(request.tenant),
-            )
+            time_ns, sent, start_ns, end_ns = (int(part) for part in after.split(":"))
+            position = Position(time_ns, sent)
+        query = LogQuery(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            text=_bounded(request.text),
+            service=request.service,
+            severity_min=int(request.severity_at_least),
+            trace_id=_trace_id(request.trace_id) if request.trace_id else b"",
+            attributes=_attributes(request),
+            tenant=_tenant(request.tenant),
         )
-        page = found[skip : skip + size]
+        page, following = await read_page(self._queries.reader.search_logs, query, size, position)
         token = ""
-        if len(found) > skip + size:
-            last_ns = page[-1].time_ns
-            same = sum(record.time_ns == last_ns for record in found[: skip + size])
-            if same > _SAME_TIME_MAX:
-                raise InvalidInput(
-                    "TOO_MANY_RECORDS_AT_ONCE",
-                    "Too many records have the same time; add conditions.",
-                    records_max=str(_SAME_TIME_MAX),
-                )
-            token = paging.next_token(f"{last_ns}:{same}:{start_ns}", question)
+        if following is not None:
+            place = f"{following.time_ns}:{following.sent}:{start_ns}:{end_ns}"
+            token = paging.next_token(place, question)
         return pb.SearchLogsResponse(
             entries=[messages.log_entry(record) for record in page], next_page_token=token
         )

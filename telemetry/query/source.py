@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as WaitedTooLong
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from telemetry.promql.errors import QueryTimedOut, QueryTooLarge
+from telemetry.promql.errors import query_timed_out, query_too_large
 from telemetry.promql.source import Columns
 from telemetry.store.model import Matcher, MatchOp, Series
 
@@ -37,8 +37,8 @@ class StoreSource:
         Return the samples of the matching series.
 
         Raises:
-            QueryTooLarge: More than *series_max* series match.
-            QueryTimedOut: The store took too long.
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
 
         """
         reading = asyncio.run_coroutine_threadsafe(
@@ -48,14 +48,14 @@ class StoreSource:
             return reading.result(self.timeout.total_seconds())
         except WaitedTooLong:
             reading.cancel()
-            raise QueryTimedOut("The store took too long; ask for less.") from None
+            raise query_timed_out("The store took too long; ask for less.") from None
 
     async def _read(
         self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int
     ) -> Columns:
         series = await matching_series(self.reader, selection, self.tenant)
         if len(series) > series_max:
-            raise QueryTooLarge(
+            raise query_too_large(
                 "A selector finds too many series; add matchers.", series_max=str(series_max)
             )
         samples = await self.reader.read_samples(series, start_ms=start_ms, end_ms=end_ms)

@@ -9,7 +9,7 @@ import numpy as np
 
 from telemetry.promql import labels as lb
 from telemetry.promql import matchers
-from telemetry.promql.errors import QueryFailed
+from telemetry.promql.errors import query_failed
 from telemetry.promql.matching import merge
 from telemetry.promql.values import Value, Vector, take
 
@@ -31,13 +31,13 @@ def label_replace(ev: Evaluator, args: Args) -> Value:
     Set a label from a regular expression over another's value.
 
     Raises:
-        QueryFailed: The expression is malformed, or series become equal.
+        InvalidInput: QUERY_FAILED: The expression is malformed, or series become equal.
 
     """
     of = ev.vector(args[0])
     target, replacement, source, pattern = (ev.text(arg) for arg in args[1:5])
     if not target:
-        raise QueryFailed(f"invalid destination label name in label_replace(): {target}")
+        raise query_failed(f"invalid destination label name in label_replace(): {target}")
     values = [lb.get(labels, source) for labels in of.labels]
     hits = matchers.re2_match(values, pattern)
     texts = matchers.re2_replace(values, pattern, _rewrite(replacement, pattern))
@@ -71,16 +71,16 @@ def label_join(ev: Evaluator, args: Args) -> Value:
     Set a label to other labels' values, joined.
 
     Raises:
-        QueryFailed: Series become equal.
+        InvalidInput: QUERY_FAILED: Series become equal.
 
     """
     of = ev.vector(args[0])
     target, separator, *sources = (ev.text(arg) for arg in args[1:])
     for source in sources:
         if not source:
-            raise QueryFailed(f"invalid source label name in label_join(): {source}")
+            raise query_failed(f"invalid source label name in label_join(): {source}")
     if not target:
-        raise QueryFailed(f"invalid destination label name in label_join(): {target}")
+        raise query_failed(f"invalid destination label name in label_join(): {target}")
     new = [
         lb.with_value(labels, target, separator.join(lb.get(labels, s) for s in sources))
         for labels in of.labels

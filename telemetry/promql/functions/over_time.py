@@ -9,7 +9,7 @@ import numpy as np
 from telemetry.promql import folds, kernels, ordered
 from telemetry.promql import labels as lb
 from telemetry.promql.aggregate import number
-from telemetry.promql.errors import QueryFailed
+from telemetry.promql.errors import query_failed
 from telemetry.promql.values import Value, Vector, Windows
 
 
@@ -145,7 +145,7 @@ def double_exponential_smoothing(ev: Evaluator, args: Args) -> Value:
     for name, factor, short in (("smoothing", smoothing, "sf"), ("trend", trend, "tf")):
         outside = factor[~((factor > 0) & (factor < 1))]
         if outside.size and windows.labels:
-            raise QueryFailed(
+            raise query_failed(
                 f"invalid {name} factor. Expected: 0 < {short} < 1, got: {outside[0]:f}"
             )
     lo, hi = _bounds(windows)

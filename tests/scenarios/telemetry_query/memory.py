@@ -3,7 +3,7 @@
 import numpy as np
 
 from telemetry.promql import matchers
-from telemetry.promql.errors import QueryTooLarge
+from telemetry.promql.errors import query_too_large
 from telemetry.promql.labels import Labels
 from telemetry.promql.matchers import Selection
 from telemetry.promql.source import Columns
@@ -38,7 +38,7 @@ class MemorySource:
         chosen = matchers.selected(known, selection)
         labels = [one for one, hit in zip(known, chosen.tolist(), strict=True) if hit]
         if len(labels) > series_max:
-            raise QueryTooLarge("too many series")
+            raise query_too_large("too many series")
         ts: list[int] = []
         values: list[np.float64] = []
         counts = []
