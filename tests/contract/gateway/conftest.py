@@ -34,6 +34,8 @@ async def gateway(postgres, ca):
 @pytest.fixture
 async def operator(gateway):
     """A channel of the operator's to a gateway of its own."""
-    async with gateway() as (settings, _):
-        async with grpc.aio.insecure_channel(f"unix:{settings.unix_socket}") as channel:
-            yield channel
+    async with (
+        gateway() as (settings, _),
+        grpc.aio.insecure_channel(f"unix:{settings.unix_socket}") as channel,
+    ):
+        yield channel

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aerofusion.gateway.v1 import catalog_service_pb2 as rpc
 from aerofusion.gateway.v1 import route_pb2, service_pb2
 from aerofusion.gateway.v1.identity_service_pb2 import RotateKeyRequest
-from tests.fixtures.echo import SERVICE, EchoMessage, EchoStub
+from tests.fixtures.echo import SERVICE, EchoMessage, EchoStub, descriptor_set
 from tests.fixtures.edge import bearer, edge
 
 
@@ -202,6 +202,13 @@ async def refused_or_ok(call):
     return None
 
 
+async def accepted(call):
+    """Call until it succeeds."""
+    async with asyncio.timeout(20):
+        while await refused_or_ok(call()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # polls
+
+
 async def test_a_unary_call_ends_at_its_limit_and_a_stream_does_not(mesh, echo, user):
     await mesh.put_service("echo", mesh.servers[0], unary_timeout={"nanos": 300_000_000})
     await mesh.settled()
@@ -261,17 +268,42 @@ async def test_a_rotation_of_the_signing_keys_cuts_no_stream(mesh, echo, user):
     chat = echo.Chat(metadata=user)
     await chat.write(EchoMessage(text="before"))
     assert (await chat.read()).text == "before"
-    async with asyncio.timeout(15):  # The next key must have been published for 10 s.
-        while await refused_or_ok(mesh.identity.RotateKey(RotateKeyRequest())):
-            await asyncio.sleep(0.1)  # polls
+    # The next key must have been published for 10 s.
+    await accepted(lambda: mesh.identity.RotateKey(RotateKeyRequest()))
     newer = bearer(await mesh.token())
-    async with asyncio.timeout(10):
-        while await refused_or_ok(echo.Echo(EchoMessage(), metadata=newer)):
-            await asyncio.sleep(0.02)  # polls
+    await accepted(lambda: echo.Echo(EchoMessage(), metadata=newer))
     await echo.Echo(EchoMessage(), metadata=user)  # The older token is still good.
     await chat.write(EchoMessage(text="after"))
     assert (await chat.read()).text == "after"
     await chat.done_writing()
+
+
+async def test_what_envoy_refuses_is_told_and_withheld_and_the_rest_goes_on(mesh, echo, user):
+    good = (await mesh.settled()).clients[0]
+    broken = descriptor_set().replace(b"/echo/v1/echo", b"!echo/v1/echo")
+    await mesh.put_service("echo", mesh.servers[1], descriptor_set=broken)
+    status = await mesh.settled()
+    (rejection,) = status.rejections
+    assert rejection.type == "ECDS"
+    assert rejection.resource == "envoy.filters.http.grpc_json_transcoder"
+    assert rejection.node_id == "edge"
+    assert "test.echo.v1.EchoService.Echo" in rejection.error
+    assert rejection.version_served
+    (extensions,) = (kind for kind in status.clients[0].types if kind.type == "ECDS")
+    assert extensions.version_nacked
+    assert extensions.error == rejection.error
+    assert status.clients[0].acked_revision > good.acked_revision
+    # The endpoints of the same change are in force, JSON goes by the last good descriptors.
+    assert (await echo.Echo(EchoMessage(), metadata=user)).backend == "echo-1"
+    async with mesh.http() as http:
+        assert (await http.post("/echo/v1/echo", json={}, headers=dict(user))).status == 200
+    sent = extensions.version_sent
+    await mesh.put_service("echo", mesh.servers[0], descriptor_set=broken)
+    status = await mesh.settled()
+    (extensions,) = (kind for kind in status.clients[0].types if kind.type == "ECDS")
+    assert extensions.version_sent == sent
+    await mesh.put_service("echo", mesh.servers[0])
+    assert not (await mesh.settled()).rejections
 
 
 async def test_the_listener_is_never_changed(mesh, echo):

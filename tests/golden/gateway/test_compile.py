@@ -1,0 +1,119 @@
+"""What the model compiles to, resource by resource, in files to be read in review."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import json_format
+
+from gateway import model
+from gateway.compile.compiler import compile_all
+from gateway.compile.envoy_api import make, pool
+from gateway.compile.options import EdgeOptions
+from gateway.xds.resources import BY_KEY
+from tests.fixtures.echo import SERVICE, descriptor_set
+
+
+FOLDER = Path(__file__).parent
+
+ECHO = model.Service(
+    name="services/echo",
+    identity="echo",
+    grpc_services=(SERVICE,),
+    json_prefixes=("echo",),
+    descriptor_set=descriptor_set(),
+    endpoints=(
+        model.Endpoint(address="10.0.0.1", port=5000),
+        model.Endpoint(address="10.0.0.2", port=5000, weight=3, health=model.Health.DRAINING),
+        model.Endpoint(address="fd00::3", port=5000, health=model.Health.UNHEALTHY),
+    ),
+    access=model.Access(roles=("passenger", "operator")),
+    rate_limit=model.RateLimit(burst=50, per_second=10),
+)
+CANARY = model.Service(name="services/canary", identity="echo")
+UNDESCRIBED = model.Service(
+    name="services/plain",
+    identity="plain",
+    grpc_services=("test.plain.v1.PlainService",),
+    access=model.Access(public=True),
+    stream_idle_timeout=timedelta(seconds=5),
+)
+ROUTES = (
+    model.Route(
+        name="services/echo/routes/canary",
+        grpc_service=SERVICE,
+        headers=(
+            model.HeaderMatch(name="x-canary", exact="yes"),
+            model.HeaderMatch(name="x-tester", present=False),
+            model.HeaderMatch(name="user-agent", prefix="web/"),
+        ),
+        destinations=(
+            model.Destination(service="services/canary", weight=1),
+            model.Destination(service="services/echo", weight=99),
+        ),
+        timeout=timedelta(seconds=2),
+        retry=model.Retry(attempts_max=2, per_try_timeout=timedelta(milliseconds=500)),
+    ),
+    model.Route(
+        name="services/echo/routes/open",
+        grpc_service=SERVICE,
+        grpc_method="Echo",
+        destinations=(model.Destination(service="services/echo", weight=0),),
+        access=model.Access(public=True),
+    ),
+)
+OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
+MAP_FIELDS = ("typed_per_filter_config", "typed_extension_protocol_options", "providers")
+JWKS = '{"keys":[]}'
+
+
+def catalog():
+    made = model.Catalog()
+    for number, value in enumerate((ECHO, CANARY, UNDESCRIBED, *ROUTES), start=1):
+        made = made.with_object(number, value.name, value)
+    return made
+
+
+def shown(kind, resource):
+    """A resource as YAML; the descriptors' bytes are of no use to a reader."""
+    name = BY_KEY[kind].type_url.removeprefix("type.googleapis.com/")
+    message = make(name)
+    message.ParseFromString(resource.value)
+    text = json_format.MessageToJson(
+        message, preserving_proto_field_name=True, descriptor_pool=pool()
+    )
+    content = json.loads(text)
+    _sort_maps(content)
+    config = content.get("typed_config", {})
+    if "proto_descriptor_bin" in config:
+        config["proto_descriptor_bin"] = "..."
+    return content
+
+
+def _sort_maps(content):
+    """Sort the entries of map fields, whose order means nothing and differs from run to run."""
+    if isinstance(content, list):
+        for item in content:
+            _sort_maps(item)
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            _sort_maps(value)
+            if key in MAP_FIELDS:
+                content[key] = dict(sorted(value.items()))
+
+
+@pytest.mark.parametrize("flavour", ["edge", "proxyless"])
+@pytest.mark.parametrize("kind", BY_KEY)
+def test_golden(flavour, kind, rewrite):
+    snapshot = getattr(compile_all(catalog(), JWKS, OPTIONS), flavour)
+    found = snapshot.of(BY_KEY[kind])
+    text = yaml.safe_dump_all(
+        [shown(kind, found[name]) for name in sorted(found)], sort_keys=False, width=100
+    )
+    path = FOLDER / flavour / f"{kind.lower()}.yaml"
+    if rewrite:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert path.read_text() == text
