@@ -26,6 +26,8 @@ COLOURS = {
     "stopped": "bright_black",
 }
 MEBI = 1024 * 1024
+HEADER = '-H "authorization: Bearer $TOKEN"'
+ENDING = ("stopping", "stopped")
 
 
 def lines(status: Mapping[str, Any]) -> list[str]:
@@ -49,7 +51,7 @@ def screen(status: Mapping[str, Any]) -> RenderableType:
         name, phase, *rest = _cells(part)
         table.add_row(name, Text(phase, style=COLOURS[part["phase"]]), *rest)
     texts = [Text(""), *map(Text, _facts(status)), Text("")]
-    texts += [Text(line, no_wrap=True, overflow="fold") for line in _login(status)]
+    texts += [Text(line, overflow="fold") for line in _login(status)]
     if counted := _counts(status):
         texts += [Text(line, style="cyan") for line in counted]
     return Group(table, *texts, Text("Ctrl-C stops all of it.", style="bright_black"))
@@ -72,7 +74,7 @@ def command(folder: str) -> str:
 def _cells(part: Mapping[str, Any]) -> tuple[str, ...]:
     ports = ", ".join(f"{name} {number}" for name, number in part["ports"].items())
     restarts = f"restarted {part['restarts']}x" if part["restarts"] else ""
-    problem = part["problem"] if part["phase"] != "ready" else ""
+    problem = part["problem"] if part["phase"] not in ("ready", *ENDING) else ""
     return (
         part["name"],
         part["phase"],
@@ -84,7 +86,10 @@ def _cells(part: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _facts(status: Mapping[str, Any]) -> list[str]:
-    if not status["ready"]:
+    phases = {part["phase"] for part in status["parts"]}
+    if phases.intersection(ENDING) and not phases.intersection(("starting", "waiting")):
+        ready = "stopping"
+    elif not status["ready"]:
         missing = [part["name"] for part in status["parts"] if part["phase"] != "ready"]
         ready = f"not ready: {', '.join(missing)}"
     elif status["ready_after_s"]:
@@ -98,11 +103,10 @@ def _facts(status: Mapping[str, Any]) -> list[str]:
 def _login(status: Mapping[str, Any]) -> list[str]:
     edge = status["edge"]
     token = f"{command(status['state'])} token --subject operators/me --role operator"
-    header = f'-H "authorization: Bearer $({token})"'
     return [
         f"edge    {edge['url']}   roots to trust: {edge['ca_file']}",
-        f"log in  {token}",
-        f"try     curl --cacert {edge['ca_file']} {header} {edge['url']}/gateway/v1/services",
+        f"log in  TOKEN=$({token})",
+        f"try     curl --cacert {edge['ca_file']} {HEADER} {edge['url']}/gateway/v1/services",
     ]
 
 

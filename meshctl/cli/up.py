@@ -106,11 +106,20 @@ async def _run(context: Context, options: Options, *, drawn: bool) -> int:
 
     async with opened(context.state, options, tell) as mesh, asyncio.TaskGroup() as tasks:
         loop = asyncio.get_running_loop()
+        asked_at = 0.0
+
+        def stop() -> None:
+            nonlocal asked_at
+            asked_at = asked_at or time.monotonic()
+            mesh.stop()
+
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, mesh.stop)
+            loop.add_signal_handler(number, stop)
         showing = tasks.create_task(_draw(mesh) if drawn else _print(mesh), name="screen")
         await mesh.run()
         showing.cancel()
+    took = f" after {time.monotonic() - asked_at:.1f} s" if asked_at else ""
+    click.echo(f"stopped{took}; the data stays in {context.state.folder}")
     return exits.OK
 
 
