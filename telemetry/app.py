@@ -7,9 +7,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from meshkit import observability
 from meshkit.identity import Workload
-from meshkit.serving import GrpcServer, ServingLimits
+from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
+from telemetry.http.api import make_app
+from telemetry.http.listen import listening
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process
@@ -18,7 +22,11 @@ from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
 from telemetry.policy import POLICY
+from telemetry.query.queries import Queries
+from telemetry.query.service import serve_queries
 from telemetry.scan.scanner import Scanner
+from telemetry.store.reader import Reader
+from telemetry.store.residency import keep_small
 from telemetry.store.sessions import SessionLimits, Sessions
 
 
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from telemetry.settings import Settings
+
+log = structlog.get_logger()
 
 FLUSH_WITHIN_S = 2.0
 """How long a stop waits for the last segments; what isn't loaded then is at the next start."""
@@ -75,19 +85,47 @@ async def serve(
             series=lambda: scanner.series,
             log_bytes=lambda: pipeline.writer.log_bytes,
         )
-        server = GrpcServer(
-            workload=workload,
-            listen=settings.listen,
-            policy=POLICY,
-            unix_socket=settings.unix_socket,
-            limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
+        stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
+        port = await stack.enter_async_context(
+            _answering(settings, workload, pipeline.intake, Reader(sessions))
         )
-        serve_otlp(server, pipeline.intake)
-        port = await server.start()
-        stack.push_async_callback(server.drain, settings.shutdown_grace)
         if started is not None and not started.done():
             started.set_result(port)
         await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _answering(
+    settings: Settings, workload: Workload, intake: Intake, reader: Reader
+) -> AsyncIterator[int]:
+    """Serve OTLP and queries over gRPC, and Prometheus's HTTP API; yields the gRPC port."""
+    queries = Queries(reader)
+    server = GrpcServer(
+        workload=workload,
+        listen=settings.listen,
+        policy=POLICY,
+        unix_socket=settings.unix_socket,
+        limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
+    )
+    serve_otlp(server, intake)
+    serve_queries(server, queries)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(queries.close)
+        api = listening(
+            make_app(queries),
+            address=settings.http_listen,
+            tls=workload.server_ssl_context(),
+            unix_socket=settings.http_unix_socket,
+            grace=settings.shutdown_grace,
+        )
+        try:
+            http_port = await stack.enter_async_context(api)
+        except OSError as error:
+            raise ListenFailed(f"cannot listen on {settings.http_listen}: {error}") from None
+        log.info("serving_http", port=http_port)
+        port = await server.start()
+        stack.push_async_callback(server.drain, settings.shutdown_grace)
+        yield port
 
 
 @contextlib.asynccontextmanager

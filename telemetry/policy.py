@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshkit.authz import allow
 from telemetry.intake.service import METHODS
+from telemetry.query.service import POLICY as QUERIES
 
 
 if TYPE_CHECKING:
@@ -27,4 +28,4 @@ SENDERS = frozenset(
 )
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
-POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
+POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()} | QUERIES

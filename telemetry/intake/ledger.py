@@ -52,24 +52,63 @@ class Ledger:
                 for (signal, reason), count in self.refused.items()
             ]
 
-        for name, counts, unit in (
-            ("telemetry.items.received", self.received, "{item}"),
-            ("telemetry.items.stored", self.stored, "{item}"),
-            ("telemetry.requests.malformed", self.malformed, "{request}"),
-            ("telemetry.rows.logged", self.rows_logged, "{row}"),
-            ("telemetry.rows.loaded", self.rows_loaded, "{row}"),
-            ("telemetry.rows.quarantined", self.quarantined_rows, "{row}"),
-        ):
-            meter.create_observable_counter(name, [by_signal(counts)], unit=unit)
-        meter.create_observable_counter("telemetry.items.refused", [refused], unit="{item}")
+        meter.create_observable_counter(
+            "telemetry.items.received",
+            [by_signal(self.received)],
+            unit="{item}",
+            description="Points, log records and spans that came in, by signal",
+        )
+        meter.create_observable_counter(
+            "telemetry.items.stored",
+            [by_signal(self.stored)],
+            unit="{item}",
+            description="Items acknowledged for good; received = stored + refused",
+        )
+        meter.create_observable_counter(
+            "telemetry.items.refused",
+            [refused],
+            unit="{item}",
+            description="Items refused, by signal and reason",
+        )
+        meter.create_observable_counter(
+            "telemetry.requests.malformed",
+            [by_signal(self.malformed)],
+            unit="{request}",
+            description="Requests that are not OTLP, by signal",
+        )
+        meter.create_observable_counter(
+            "telemetry.rows.logged",
+            [by_signal(self.rows_logged)],
+            unit="{row}",
+            description="Rows that the log's records make, by signal",
+        )
+        meter.create_observable_counter(
+            "telemetry.rows.loaded",
+            [by_signal(self.rows_loaded)],
+            unit="{row}",
+            description="Rows in the tables; behind the rows logged by about a second",
+        )
+        meter.create_observable_counter(
+            "telemetry.rows.quarantined",
+            [by_signal(self.quarantined_rows)],
+            unit="{row}",
+            description="Rows of records that the engine refused",
+        )
         meter.create_observable_counter(
             "telemetry.log.quarantined",
             [lambda _: [Observation(self.quarantined_bytes)]],
             unit="By",
+            description="Bytes of the log that were damaged and put aside",
         )
         meter.create_observable_gauge(
-            "telemetry.series", [lambda _: [Observation(series())]], unit="{series}"
+            "telemetry.series",
+            [lambda _: [Observation(series())]],
+            unit="{series}",
+            description="Series known",
         )
         meter.create_observable_gauge(
-            "telemetry.log.size", [lambda _: [Observation(log_bytes())]], unit="By"
+            "telemetry.log.size",
+            [lambda _: [Observation(log_bytes())]],
+            unit="By",
+            description="What is logged and not loaded yet",
         )

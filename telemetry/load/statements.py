@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from telemetry.scan.points import FUTURE_NS, PAST_NS
+from telemetry.scan.points import FUTURE_NS, PAST_NS, Part
 from telemetry.scan.shapes import Signal
 from telemetry.store.sessions import quote
 
@@ -109,30 +109,39 @@ def _in_time(time: str) -> str:
     )
 
 
-def _samples(source: str, segment: int) -> str:
-    series = "intHash64(base + arraySum(arrayMap(a -> xxHash64(a), p.attributes)))"
-    time = "if(p.time_unix_nano = 0, received_unix_nano, p.time_unix_nano)"
-    ended = "bitAnd(p.flags, 1) = 1"
-    # The parts of a point's id, as `points.Part` numbers them: 1 sum, 2 count, 3 bucket, 4 quantile.
-    numbers = f"""arrayMap(
-        p -> ({series}, {time}, multiIf({ended}, {_STALE},
+_SERIES = "intHash64(base + arraySum(arrayMap(a -> xxHash64(a), p.attributes)))"
+_POINT_TIME = "if(p.time_unix_nano = 0, received_unix_nano, p.time_unix_nano)"
+_ENDED = "bitAnd(p.flags, 1) = 1"
+
+
+def _part(part: Part, bits: str = "") -> str:
+    """Return the SQL of the id of a point's *part*; *bits* are its bound's or quantile's."""
+    whole = f"intHash64({_SERIES} + {part.value})"
+    return f"intHash64(bitXor({whole}, {bits}))" if bits else whole
+
+
+def _number_rows() -> str:
+    return f"""arrayMap(
+        p -> ({_SERIES}, {_POINT_TIME}, multiIf({_ENDED}, {_STALE},
             isNotNull(p.as_double), assumeNotNull(p.as_double),
             toFloat64(assumeNotNull(p.as_int)))),
         arrayFilter(
             p -> {_in_time("p.time_unix_nano")}
-                AND (isNotNull(p.as_double) OR isNotNull(p.as_int) OR {ended}),
+                AND (isNotNull(p.as_double) OR isNotNull(p.as_int) OR {_ENDED}),
             numbers))"""
-    histograms = f"""arrayFlatten(arrayMap(
+
+
+def _histogram_rows() -> str:
+    return f"""arrayFlatten(arrayMap(
         p -> arrayMap(
-            r -> (r.1, {time}, if({ended}, {_STALE}, r.2)),
+            r -> (r.1, {_POINT_TIME}, if({_ENDED}, {_STALE}, r.2)),
             arrayConcat(
-                [(intHash64({series} + 2), toFloat64(p.count)),
-                 (intHash64(bitXor(intHash64({series} + 3), {_INFINITY})), toFloat64(p.count))],
-                if(isNotNull(p.sum), [(intHash64({series} + 1), assumeNotNull(p.sum))], []),
+                [({_part(Part.COUNT)}, toFloat64(p.count)),
+                 ({_part(Part.BUCKET, _INFINITY)}, toFloat64(p.count))],
+                if(isNotNull(p.sum), [({_part(Part.SUM)}, assumeNotNull(p.sum))], []),
                 arrayMap(
                     (bound, cumulated) -> (
-                        intHash64(bitXor(intHash64({series} + 3), reinterpretAsUInt64(bound))),
-                        toFloat64(cumulated)),
+                        {_part(Part.BUCKET, "reinterpretAsUInt64(bound)")}, toFloat64(cumulated)),
                     p.explicit_bounds,
                     arraySlice(arrayCumSum(p.bucket_counts), 1, length(p.explicit_bounds))))),
         arrayFilter(
@@ -140,21 +149,26 @@ def _samples(source: str, segment: int) -> str:
                 AND (length(p.bucket_counts) = length(p.explicit_bounds) + 1
                     OR (empty(p.bucket_counts) AND empty(p.explicit_bounds))),
             histograms)))"""
-    summaries = f"""arrayFlatten(arrayMap(
+
+
+def _summary_rows() -> str:
+    return f"""arrayFlatten(arrayMap(
         p -> arrayMap(
-            r -> (r.1, {time}, if({ended}, {_STALE}, r.2)),
+            r -> (r.1, {_POINT_TIME}, if({_ENDED}, {_STALE}, r.2)),
             arrayConcat(
-                [(intHash64({series} + 1), p.sum), (intHash64({series} + 2), toFloat64(p.count))],
+                [({_part(Part.SUM)}, p.sum), ({_part(Part.COUNT)}, toFloat64(p.count))],
                 arrayMap(
-                    q -> (
-                        intHash64(bitXor(intHash64({series} + 4), reinterpretAsUInt64(q.quantile))),
-                        q.value),
+                    q -> ({_part(Part.QUANTILE, "reinterpretAsUInt64(q.quantile)")}, q.value),
                     p.quantile_values))),
         arrayFilter(p -> {_in_time("p.time_unix_nano")}, summaries)))"""
+
+
+def _samples(source: str, segment: int) -> str:
+    rows = f"arrayConcat({_number_rows()}, {_histogram_rows()}, {_summary_rows()})"
     return f"""(metric, series_id, ts_ms, value, segment)
     SELECT metric, row.1, intDiv(row.2, 1000000), row.3, {segment}
     FROM (
-        SELECT metric, arrayJoin(arrayConcat({numbers}, {histograms}, {summaries})) AS row
+        SELECT metric, arrayJoin({rows}) AS row
         FROM (
             SELECT
                 received_unix_nano,
