@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from notifier.outcome import Delivered, Dropped, Outcome, Refused, RetryLater, Unconfirmed
 from notifier.model import Category, DeliveryState, EventKind, Lane, Reason
+from notifier.outcome import Delivered, Dropped, Outcome, Refused, RetryLater, Unconfirmed
 
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ BACKOFF_FIRST = {
     Lane.BULK: timedelta(seconds=30),
 }
 BACKOFF_MAX = timedelta(minutes=15)
+
+
+class Resolution(IntEnum):
+    """What an operator found out or decided about an uncertain delivery."""
+
+    DELIVERED = 1
+    RESEND = 2
+    GIVE_UP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +123,27 @@ def after_uncertain(
     )
 
 
+def resolved(resolution: Resolution) -> Step:
+    """Return what follows an operator's decision on an uncertain delivery."""
+    match resolution:
+        case Resolution.DELIVERED:
+            state, event = DeliveryState.DELIVERED, EventKind.DELIVERED
+        case Resolution.RESEND:
+            state, event = DeliveryState.PENDING, EventKind.RESENT
+        case Resolution.GIVE_UP:
+            state, event = DeliveryState.FAILED, EventKind.FAILED
+    return Step(
+        state=state,
+        event=event,
+        reason=Reason.OPERATOR,
+        resent=resolution is Resolution.RESEND,
+    )
+
+
 def backoff(lane: Lane, attempt: int, chance: float) -> timedelta:
     """Return how long to wait after attempt number *attempt*: doubling, half of it by chance."""
-    full = min(BACKOFF_FIRST[lane] * 2 ** min(attempt - 1, 20), BACKOFF_MAX)
+    doublings: int = 1 << min(attempt - 1, 20)
+    full = min(BACKOFF_FIRST[lane] * doublings, BACKOFF_MAX)
     return full * (0.5 + chance / 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path  # noqa: TC003 - the settings' types are read at run time
+from pathlib import Path
 from typing import Annotated
 
 from meshkit.settings import MeshSettings, Range

@@ -108,8 +108,10 @@ class RecipientStore:
         with unavailable_on_lost_connection():
             async with self._pool.acquire() as connection, connection.transaction():
                 there = await _read(connection, tenant, ids, lock=True)
-                wanted = [_changed(there.get(new.id), new, mask, missing_ok)
-                          for new, mask, missing_ok in changes]
+                wanted = [
+                    _changed(there.get(new.id), new, mask, missing_ok)
+                    for new, mask, missing_ok in changes
+                ]
                 stored = await _upsert(connection, tenant, wanted, now=now, only_new=False)
         by_id = {one.id: one for one in stored}
         return [by_id[change[0].id] for change in changes]
@@ -245,25 +247,28 @@ async def _upsert(
         " locale = excluded.locale, time_zone = excluded.time_zone, etag = excluded.etag,"
         " update_time = excluded.update_time"
     )
-    # A channels array can't be a column of unnest (arrays of arrays are rectangles), JSON can.
     stored = await connection.fetch(
         "INSERT INTO recipients (tenant, id, display_name, addresses, channels, preferences,"
         " locale, time_zone, etag, create_time, update_time)"
-        " SELECT $1, g.id, g.display_name, g.addresses,"
-        " ARRAY(SELECT jsonb_array_elements_text(g.channels)), g.preferences, g.locale,"
-        " g.time_zone, g.etag, $10, $10 FROM unnest($2::text[], $3::text[], $4::jsonb[],"
-        " $5::jsonb[], $6::jsonb[], $7::text[], $8::text[], $9::text[]) AS g (id, display_name,"
-        " addresses, channels, preferences, locale, time_zone, etag) ORDER BY g.id"
+        " SELECT $1, g.id, g.display_name, g.addresses, g.channels, g.preferences, g.locale,"
+        " g.time_zone, g.etag, $3, $3 FROM jsonb_to_recordset($2) AS g (id text,"
+        " display_name text, addresses jsonb, channels text[], preferences jsonb, locale text,"
+        " time_zone text, etag text) ORDER BY g.id"
         f" ON CONFLICT (tenant, id) {conflict} RETURNING *",
         tenant,
-        [one.id for one in recipients],
-        [one.display_name for one in recipients],
-        [dict(one.addresses) for one in recipients],
-        [list(one.channels) for one in recipients],
-        [{str(int(k)): list(v) for k, v in one.preferences.items()} for one in recipients],
-        [one.locale for one in recipients],
-        [one.time_zone for one in recipients],
-        [new_id() for _ in recipients],
+        [
+            {
+                "id": one.id,
+                "display_name": one.display_name,
+                "addresses": dict(one.addresses),
+                "channels": one.channels,
+                "preferences": {int(k): v for k, v in one.preferences.items()},
+                "locale": one.locale,
+                "time_zone": one.time_zone,
+                "etag": new_id(),
+            }
+            for one in recipients
+        ],
         now,
     )
     return [rows.recipient(row) for row in stored]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-    Row = Mapping[str, Any]
+    Row = Mapping[str, Any] | asyncpg.Record
 
 
 def recipient(row: Row, *, id_column: str = "id") -> Recipient:
@@ -41,6 +41,17 @@ def recipient(row: Row, *, id_column: str = "id") -> Recipient:
         etag=row["etag"],
         create_time=row["create_time"],
         update_time=row["update_time"],
+    )
+
+
+def addressee(row: Row) -> Recipient:
+    """Return the recipient of a claimed delivery, as far as rendering needs it."""
+    return Recipient(
+        id=row["member"],
+        display_name=row["display_name"] or "",
+        addresses=row["addresses"],
+        locale=row["locale"],
+        time_zone=row["time_zone"],
     )
 
 

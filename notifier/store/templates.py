@@ -27,9 +27,7 @@ READ = (
 
 
 def not_found(template: str) -> NotFound:
-    return NotFound(
-        "TEMPLATE_NOT_FOUND", f"There is no template {template!r}.", template=template
-    )
+    return NotFound("TEMPLATE_NOT_FOUND", f"There is no template {template!r}.", template=template)
 
 
 class TemplateStore:
@@ -145,7 +143,9 @@ async def _newest(connection: Connection, tenant: str, template: str) -> rows.Ro
     return row
 
 
-async def _insert(connection: Connection, tenant: str, template: Template, *, now: datetime) -> bool:
+async def _insert(
+    connection: Connection, tenant: str, template: Template, *, now: datetime
+) -> bool:
     made = await connection.fetchval(
         "INSERT INTO templates (tenant, id, version, etag, create_time) VALUES ($1, $2, 1, $3, $4)"
         " ON CONFLICT DO NOTHING RETURNING version",

@@ -1,8 +1,9 @@
+-- Ids that lists and cursors go by are compared byte by byte (COLLATE "C"), as Python does.
 -- States, lanes, categories, reasons and kinds are the numbers of the contract.
 
 CREATE TABLE recipients (
     tenant text NOT NULL,
-    id text NOT NULL,
+    id text COLLATE "C" NOT NULL,
     display_name text NOT NULL,
     addresses jsonb NOT NULL,
     channels text[] NOT NULL,
@@ -18,7 +19,7 @@ CREATE TABLE recipients (
 CREATE TABLE subscriptions (
     tenant text NOT NULL,
     topic text NOT NULL,
-    recipient text NOT NULL,
+    recipient text COLLATE "C" NOT NULL,
     create_time timestamptz NOT NULL,
     PRIMARY KEY (tenant, topic, recipient),
     FOREIGN KEY (tenant, recipient) REFERENCES recipients ON DELETE CASCADE
@@ -27,7 +28,7 @@ CREATE INDEX subscriptions_of_recipient ON subscriptions (tenant, recipient);
 
 CREATE TABLE templates (
     tenant text NOT NULL,
-    id text NOT NULL,
+    id text COLLATE "C" NOT NULL,
     version bigint NOT NULL,
     etag text NOT NULL,
     create_time timestamptz NOT NULL,
@@ -65,7 +66,7 @@ CREATE TABLE notifications (
     traceparent text NOT NULL,
     create_time timestamptz NOT NULL,
     -- The last recipient whose deliveries exist; the audience is drawn up in chunks.
-    planned_through text NOT NULL DEFAULT '',
+    planned_through text COLLATE "C" NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX notifications_to_plan ON notifications (lane, deliver_by) WHERE state = 1;

@@ -1,0 +1,1 @@
+"""gRPC in, domain out: the only rooms that know generated types."""
