@@ -24,7 +24,52 @@ from liquid.undefined import is_undefined
 if TYPE_CHECKING:
     from liquid import Environment, RenderContext
 
-ALLOWED = ["abs", "at_least", "at_most", "append", "capitalize", "ceil", "compact", "concat", "default", "divided_by", "downcase", "escape", "first", "floor", "join", "last", "lstrip", "minus", "modulo", "newline_to_br", "plus", "prepend", "remove", "remove_first", "replace", "replace_first", "reverse", "round", "rstrip", "size", "slice", "sort", "split", "strip", "strip_newlines", "times", "truncate", "truncatewords", "uniq", "upcase", "url_encode", "where", "map", "sum"]
+ALLOWED = [
+    "abs",
+    "at_least",
+    "at_most",
+    "append",
+    "capitalize",
+    "ceil",
+    "compact",
+    "concat",
+    "default",
+    "divided_by",
+    "downcase",
+    "escape",
+    "first",
+    "floor",
+    "join",
+    "last",
+    "lstrip",
+    "minus",
+    "modulo",
+    "newline_to_br",
+    "plus",
+    "prepend",
+    "remove",
+    "remove_first",
+    "replace",
+    "replace_first",
+    "reverse",
+    "round",
+    "rstrip",
+    "size",
+    "slice",
+    "sort",
+    "split",
+    "strip",
+    "strip_newlines",
+    "times",
+    "truncate",
+    "truncatewords",
+    "uniq",
+    "upcase",
+    "url_encode",
+    "where",
+    "map",
+    "sum",
+]
 """
 Left out on purpose: `safe`, `escape_once`, `strip_html` and the base64 ones get unescaped
 text into HTML; Liquid's own `date` takes any strftime format, which can be told to fill memory.

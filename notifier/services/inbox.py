@@ -58,7 +58,7 @@ class InboxService(stubs.InboxServiceServicer):
         self._clock = clock
         self._chance = chance
 
-    async def WatchInbox(  # type: ignore[override] - it writes instead of yielding
+    async def WatchInbox(  # type: ignore[override]
         self, request: pb.WatchInboxRequest, context: Context
     ) -> None:
         tenant, recipient = names.read("parent", request.parent, "recipients")
