@@ -90,60 +90,82 @@ def latest(  # noqa: PLR0917 - numba's functions take positions
 def extrapolated(  # noqa: PLR0917 - numba's functions take positions
     ts: Ints,
     values: Floats,
-    lo: Ints,
-    hi: Ints,
+    offsets: Ints,
     ends: Ints,
     range_ms: int,
     is_counter: bool,  # noqa: FBT001 - as above
     is_rate: bool,  # noqa: FBT001 - as above
 ) -> tuple[Floats, Bools]:
-    """Return rate, increase or delta by Prometheus's rules of extrapolation."""
-    series, steps = lo.shape
-    out = np.full((series, steps), np.nan)
-    present = np.zeros((series, steps), np.bool_)
-    resets = _next_reset(values)
+    """
+    Return rate, increase or delta by Prometheus's rules of extrapolation.
+
+    The windows move along with the steps, without arrays of their bounds: this is the
+    query that dashboards ask most.
+    """
+    series, steps = offsets.size - 1, ends.size
+    out = np.empty((series, steps))
+    present = np.empty((series, steps), np.bool_)
     for s in range(series):
+        first = after = offsets[s]
+        stop = offsets[s + 1]
+        fell = -1  # The newest sample in the window that is below the one before it.
         for t in range(steps):
-            first, last = lo[s, t], hi[s, t] - 1
-            if last - first < 1:
+            while after < stop and ts[after] <= ends[t]:
+                if after > offsets[s] and values[after] < values[after - 1]:
+                    fell = after
+                after += 1
+            while first < after and ts[first] <= ends[t] - range_ms:
+                first += 1
+            last = after - 1
+            present[s, t] = last > first
+            if last <= first:
+                out[s, t] = np.nan
                 continue
             result = values[last] - values[first]
-            if is_counter:
-                i = resets[first + 1]
-                while i <= last:
-                    result += values[i - 1]
-                    i = resets[i + 1]
-            to_start = (ts[first] - (ends[t] - range_ms)) / 1000.0
-            to_end = (ends[t] - ts[last]) / 1000.0
-            sampled = (ts[last] - ts[first]) / 1000.0
-            average = sampled / (last - first)
-            threshold = average * 1.1
-            if to_start >= threshold:
-                to_start = average / 2
-            if is_counter and result > 0 and values[first] >= 0:
-                to_start = min(to_start, sampled * (values[first] / result))
-            if to_end >= threshold:
-                to_end = average / 2
-            factor = 1.0
-            if sampled != 0:
-                factor = (sampled + to_start + to_end) / sampled
+            if is_counter and fell > first:
+                for i in range(first + 1, fell + 1):
+                    if values[i] < values[i - 1]:
+                        result += values[i - 1]
+            from_ms = ts[first] - (ends[t] - range_ms)
+            until_ms = ends[t] - ts[last]
+            factor = _stretch(
+                ts[last] - ts[first],
+                from_ms,
+                until_ms,
+                last - first,
+                values[first] / result if is_counter and result > 0 else -1.0,
+            )
             if is_rate:
                 factor /= range_ms / 1000.0
             out[s, t] = result * factor
-            present[s, t] = True
     return out, present
 
 
 @compiled
-def _next_reset(values: Floats) -> Ints:
-    """Return for each sample the nearest one at or after it that fell; size + 1 long."""
-    n = values.size
-    resets = np.empty(n + 2, np.int64)
-    resets[n] = resets[n + 1] = n
-    for i in range(n - 1, 0, -1):
-        resets[i] = i if values[i] < values[i - 1] else resets[i + 1]
-    resets[0] = resets[1]
-    return resets
+def _stretch(sampled_ms: int, from_ms: int, until_ms: int, gaps: int, zero_at: float) -> float:
+    """
+    Return by how much a window's change grows when it is stretched to the window's edges.
+
+    Args:
+        sampled_ms: From the first sample to the last.
+        from_ms: From the left edge to the first sample.
+        until_ms: From the last sample to the right edge.
+        gaps: Samples less one.
+        zero_at: How many `sampled_ms` ago a counter would have been 0; negative: unknown.
+
+    """
+    sampled = sampled_ms / 1000.0
+    before = from_ms / 1000.0
+    behind = until_ms / 1000.0
+    average = sampled / gaps
+    threshold = average * 1.1
+    if before >= threshold:
+        before = average / 2
+    if zero_at >= 0:
+        before = min(before, sampled * zero_at)
+    if behind >= threshold:
+        behind = average / 2
+    return 1.0 if sampled == 0 else (sampled + before + behind) / sampled
 
 
 @compiled

@@ -50,52 +50,52 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
     """
     swapped = rule.card is nodes.Card.ONE_TO_MANY
     many, one = (right, left) if swapped else (left, right)
+    manies, ones = _by_signature(rule, many), _by_signature(rule, one)
+    _check_one_side(rule, many, one, ones)
+    if rule.card is nodes.Card.ONE_TO_ONE:
+        _check_other_side(rule, many, one, manies, ones)
+    couples = [
+        (i, j) for key, indices in manies.items() for i in indices for j in ones.get(key, ())
+    ]
+    of_many = np.array([i for i, _ in couples], np.int64)
+    of_one = np.array([j for _, j in couples], np.int64)
+    labels = [_result(rule, many.labels[i], one.labels[j]) for i, j in couples]
+    many_values, one_values = [many.values[of_many]], [one.values[of_one]]
+    present = [many.present[of_many] & one.present[of_one]]
     # As Prometheus has it, fill_left is for the "many" side, wherever that stands.
-    fill_many, fill_one = rule.fill_left, rule.fill_right
-    ones = _by_signature(rule, one)
-    manies = _by_signature(rule, many)
-    both_sides = np.logical_and(many.present.any(axis=0), one.present.any(axis=0))
-    if fill_many is not None or fill_one is not None:
-        both_sides[:] = True
-    _check_one_side(rule, one, ones, both_sides)
-    steps = one.values.shape[1]
-    labels: list[lb.Labels] = []
-    rows: list[tuple[Floats, Floats, Bools]] = []
-    nothing = np.zeros(steps, np.bool_)
-    for key, indices in manies.items():
-        partners = ones.get(key, [])
-        partnered = one.present[partners].any(axis=0) if partners else nothing
-        if rule.card is nodes.Card.ONE_TO_ONE and len(indices) > 1:
-            matched = many.present[indices] & (partnered | (fill_one is not None))
-            if (matched.sum(axis=0) > 1).any():
-                raise query_failed(complaint(rule.card))
-        for i in indices:
-            for j in partners:
-                labels.append(_result(rule, many.labels[i], one.labels[j]))
-                rows.append((many.values[i], one.values[j], many.present[i] & one.present[j]))
-            if fill_one is not None:
-                labels.append(_result(rule, many.labels[i], _shared(rule, many.labels[i])))
-                filled = np.full(steps, fill_one)
-                rows.append((many.values[i], filled, many.present[i] & ~partnered))
-    if fill_many is not None:
-        for key, indices in ones.items():
-            partners = manies.get(key, [])
-            partnered = many.present[partners].any(axis=0) if partners else nothing
-            for j in indices:
-                labels.append(_result(rule, _shared(rule, one.labels[j]), one.labels[j]))
-                filled = np.full(steps, fill_many)
-                rows.append((filled, one.values[j], one.present[j] & ~partnered))
-    many_values, one_values, present = (
-        (np.array([row[k] for row in rows]) for k in range(3))
-        if rows
-        else (np.zeros((0, steps)), np.zeros((0, steps)), np.zeros((0, steps), np.bool_))
-    )
+    if rule.fill_right is not None:
+        lonely = _lonely(manies, many, ones, one)
+        labels += [_result(rule, known, signature(rule, known)) for known in many.labels]
+        many_values.append(many.values)
+        one_values.append(np.full_like(many.values, rule.fill_right))
+        present.append(lonely)
+    if rule.fill_left is not None:
+        lonely = _lonely(ones, one, manies, many)
+        labels += [_result(rule, signature(rule, known), known) for known in one.labels]
+        many_values.append(np.full_like(one.values, rule.fill_left))
+        one_values.append(one.values)
+        present.append(lonely)
+    found = np.concatenate(many_values), np.concatenate(one_values)
     return Pairs(
         labels=labels,
-        left=one_values if swapped else many_values,
-        right=many_values if swapped else one_values,
-        present=present,
+        left=found[1] if swapped else found[0],
+        right=found[0] if swapped else found[1],
+        present=np.concatenate(present),
     )
+
+
+def _lonely(
+    groups: dict[lb.Labels, list[int]],
+    side: Vector,
+    partners: dict[lb.Labels, list[int]],
+    other: Vector,
+) -> Bools:
+    """Return where the series of *side* are there and none of *other* that belongs to them."""
+    lonely = side.present.copy()
+    for key, indices in groups.items():
+        if key in partners:
+            lonely[indices] &= ~other.present[partners[key]].any(axis=0)
+    return lonely
 
 
 def _by_signature(rule: nodes.Matching, side: Vector) -> dict[lb.Labels, list[int]]:
@@ -106,28 +106,41 @@ def _by_signature(rule: nodes.Matching, side: Vector) -> dict[lb.Labels, list[in
 
 
 def _check_one_side(
-    rule: nodes.Matching, one: Vector, groups: dict[lb.Labels, list[int]], where: Bools
+    rule: nodes.Matching, many: Vector, one: Vector, ones: dict[lb.Labels, list[int]]
 ) -> None:
-    for indices in groups.values():
+    where = many.present.any(axis=0)
+    if rule.fill_left is not None or rule.fill_right is not None:
+        where = np.ones_like(where)
+    for key, indices in ones.items():
         if len(indices) == 1:
             continue
         doubled = (one.present[indices].sum(axis=0) > 1) & where
         if doubled.any():
             step = int(doubled.argmax())
-            first, second = sorted(lb.text(one.labels[i]) for i in indices if one.present[i, step])[
-                :2
-            ]
+            texts = sorted(lb.text(one.labels[i]) for i in indices if one.present[i, step])
             side = "left" if rule.card is nodes.Card.ONE_TO_MANY else "right"
-            group = lb.text(_shared(rule, one.labels[indices[0]]))
             raise query_failed(
-                f"found duplicate series for the match group {group} on the {side} hand-side "
-                f"of the operation: [{first}, {second}];many-to-many matching not allowed: "
-                "matching labels must be unique on one side"
+                f"found duplicate series for the match group {lb.text(key)} on the {side} "
+                f"hand-side of the operation: [{texts[0]}, {texts[1]}];many-to-many matching not "
+                "allowed: matching labels must be unique on one side"
             )
 
 
-def _shared(rule: nodes.Matching, labels: lb.Labels) -> lb.Labels:
-    return signature(rule, labels)
+def _check_other_side(
+    rule: nodes.Matching,
+    many: Vector,
+    one: Vector,
+    manies: dict[lb.Labels, list[int]],
+    ones: dict[lb.Labels, list[int]],
+) -> None:
+    for key, indices in manies.items():
+        if len(indices) == 1:
+            continue
+        there = many.present[indices].sum(axis=0) > 1
+        if rule.fill_right is None:
+            there &= one.present[ones.get(key, [])].any(axis=0)
+        if there.any():
+            raise query_failed(complaint(rule.card))
 
 
 def _result(rule: nodes.Matching, many: lb.Labels, one: lb.Labels) -> lb.Labels:

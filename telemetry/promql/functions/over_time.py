@@ -77,12 +77,10 @@ def delta(ev: Evaluator, args: Args) -> Value:
 
 def _extrapolated(ev: Evaluator, args: Args, *, is_counter: bool, is_rate: bool) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
     values, present = kernels.extrapolated(
         windows.ts,
         windows.values,
-        lo,
-        hi,
+        windows.offsets,
         windows.ends,
         windows.range_ms,
         is_counter,
