@@ -123,7 +123,7 @@ def admit_devices(context: Context, path: Path, number: int) -> None:
             answer = await admin.token(
                 subject=subject,
                 tenant=DEFAULT_TENANT,
-                roles=["passenger", "device"],
+                roles=["passenger"],
                 ttl=TOKEN_TTL,
             )
             made[subject] = answer.token

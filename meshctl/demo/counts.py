@@ -59,6 +59,24 @@ class Counts:
         )
 
 
+class Recent:
+    """The last values of something, for a quick look; telemetry has the whole distribution."""
+
+    def __init__(self, most: int = 500) -> None:
+        self._values: deque[float] = deque(maxlen=most)
+
+    def add(self, value: float) -> None:
+        """Remember *value*, and forget the oldest if there are too many."""
+        self._values.append(value)
+
+    def quantile(self, share: float) -> float:
+        """The value that *share* (0 to 1) of the last ones don't exceed; 0.0 without any."""
+        ordered = sorted(self._values)
+        if not ordered:
+            return 0.0
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
 def read_counts(folder: Path) -> dict[str, object] | None:
     """What the part with this state folder has counted, or None if it never wrote anything."""
     found = read_json(folder / COUNTS_FILE)

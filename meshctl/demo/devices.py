@@ -155,6 +155,9 @@ class Drawer:
                 devices=len(phones),
                 online=sum(phone.is_online for phone in phones),
                 in_step=sum(phone.is_in_step for phone in phones),
+                lag_p50_s=round(self._meters.recent_lag_s.quantile(0.5), 3),
+                lag_p95_s=round(self._meters.recent_lag_s.quantile(0.95), 3),
+                inbox_age_p50_s=round(self._meters.inboxes.recent_age_s.quantile(0.5), 3),
                 heals=self._heals_of_the_gone + sum(phone.heals for phone in phones),
             )
 

@@ -14,7 +14,7 @@ import structlog
 from opentelemetry import metrics
 
 from aerofusion.notify.v1 import inbox_service_pb2, inbox_service_pb2_grpc
-from meshctl.demo.counts import Counts
+from meshctl.demo.counts import Counts, Recent
 from meshctl.demo.inbox import Came, Inbox, age_seconds
 from meshctl.demo.patience import Wait, reaction
 from meshkit.status import from_rpc_error
@@ -34,6 +34,7 @@ class InboxMeters:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
+        self.recent_age_s = Recent()
         meter = metrics.get_meter("demo")
         self._messages = meter.create_counter(
             "demo.inbox.messages",
@@ -56,7 +57,9 @@ class InboxMeters:
         self._counts.add(f"inbox_{how.value}")
         self._messages.add(1, {"came": how.value})
         if how is Came.LIVE:
-            self._age.record(age_seconds(message))
+            age_s = age_seconds(message)
+            self._age.record(age_s)
+            self.recent_age_s.add(age_s)
 
     def interrupted(self, reason: str) -> None:
         """Count the end of a stream that nobody here asked for."""

@@ -18,7 +18,7 @@ from opentelemetry import metrics
 
 from aerofusion_client import Backoff, SyncClient, SyncedSpace
 from meshctl.demo.board import space_of
-from meshctl.demo.counts import Counts
+from meshctl.demo.counts import Counts, Recent
 from meshctl.demo.inbox import Inbox
 from meshctl.demo.inboxes import InboxMeters, InboxStream
 from meshctl.demo.lanes import utc_now
@@ -55,6 +55,7 @@ class PhoneMeters:
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
         self.inboxes = InboxMeters(counts)
+        self.recent_lag_s = Recent()
         meter = metrics.get_meter("demo")
         self.changes = meter.create_counter(
             "demo.devices.changes",
@@ -191,7 +192,9 @@ class Phone:
             self._meters.changes.add(len(touched))
             # The first changes after a time offline are old because the phone was away.
             if was_in_step and (newest := self._newest(board, touched)) is not None:
-                self._meters.lag.record(max(0.0, (self._now() - newest).total_seconds()))
+                lag_s = max(0.0, (self._now() - newest).total_seconds())
+                self._meters.lag.record(lag_s)
+                self._meters.recent_lag_s.add(lag_s)
             was_in_step = self.is_in_step
 
     def _newest(self, board: SyncedSpace, touched: Iterable[str]) -> datetime | None:

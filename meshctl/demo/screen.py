@@ -94,8 +94,15 @@ def render(snapshot: Snapshot) -> RenderableType:
         count, rate = snapshot.numbers(part, name)
         style = "" if snapshot.is_fresh(part) else "dim"
         table.add_row(label, f"{count:,}", f"{rate:.1f}", style=style)
-    silent = [part for part in PARTS if not snapshot.is_fresh(part)]
     lines: list[RenderableType] = [Text(headline(snapshot), style="bold"), table]
+    lag, age = snapshot.fact("devices", "lag_p50_s"), snapshot.fact("devices", "inbox_age_p50_s")
+    if lag is not None:
+        lines.append(
+            Text(
+                f"half of what happens is on the boards within {lag:.2f} s, in inboxes {age:.2f} s"
+            )
+        )
+    silent = [part for part in PARTS if not snapshot.is_fresh(part)]
     if silent:
         lines.append(Text(f"silent: {', '.join(silent)}", style="yellow"))
     return Group(*lines)

@@ -105,7 +105,7 @@ class DevicesSettings(EdgeSettings):
     """
     Tokens for the edge, JSON: subject to token, such as `{"passengers/p1": "eyJ..."}`.
 
-    Subjects are `passengers/p1` to `passengers/p<devices>`, roles `passenger` and `device`,
+    Subjects are `passengers/p1` to `passengers/p<devices>`, role `passenger`,
     tenant `tenant`. Read again whenever the file changes.
     """
 

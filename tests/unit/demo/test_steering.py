@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from meshctl.demo.counts import Counts, read_counts
+from meshctl.demo.counts import Counts, Recent, read_counts
 from meshctl.demo.settings import DevicesSettings, FlightinfoSettings, MailsinkSettings
 from meshctl.demo.steering import Steering, read_steering
 from meshkit.settings import InvalidSettings, load
@@ -47,6 +47,16 @@ def test_rates_are_those_of_the_last_seconds(tmp_path):
     assert told["rates"] == {"events": 10.0}
     assert told["facts"] == {"state": "replaying"}
     assert json.loads((tmp_path / "counts.json").read_text()) == told
+
+
+def test_quantiles_are_those_of_the_last_values():
+    recent = Recent(most=4)
+
+    assert recent.quantile(0.5) == 0.0
+    for value in (100.0, 1.0, 2.0, 3.0, 4.0):
+        recent.add(value)
+    assert recent.quantile(0.5) == 3.0
+    assert recent.quantile(1.0) == 4.0
 
 
 def test_a_part_that_never_wrote_has_no_counts(tmp_path):
