@@ -22,19 +22,19 @@ QUERY_TIMED_OUT = "QUERY_TIMED_OUT"
 
 def bad_query(message: str, **metadata: str) -> InvalidInput:
     """Return the error of a query that can't be understood."""
-    return InvalidInput(QUERY_INVALID, message, field_violations=None, **metadata)
+    return InvalidInput("QUERY_INVALID", message, field_violations=None, **metadata)
 
 
 def query_failed(message: str, **metadata: str) -> InvalidInput:
     """Return the error of a query without an answer."""
-    return InvalidInput(QUERY_FAILED, message, field_violations=None, **metadata)
+    return InvalidInput("QUERY_FAILED", message, field_violations=None, **metadata)
 
 
 def query_too_large(message: str, **metadata: str) -> InvalidInput:
     """Return the error of a query that would pass a bound."""
-    return InvalidInput(QUERY_TOO_LARGE, message, field_violations=None, **metadata)
+    return InvalidInput("QUERY_TOO_LARGE", message, field_violations=None, **metadata)
 
 
 def query_timed_out(message: str, **metadata: str) -> Unavailable:
     """Return the error of a query whose time is up."""
-    return Unavailable(QUERY_TIMED_OUT, message, retry_after=timedelta(seconds=5), **metadata)
+    return Unavailable("QUERY_TIMED_OUT", message, retry_after=timedelta(seconds=5), **metadata)

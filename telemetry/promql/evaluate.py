@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -196,7 +196,13 @@ class Evaluator:
         columns = self.query.source.select(node.selection, start_ms, end_ms, series_max=series_max)
         budget.series(len(columns.labels))
         budget.spend(columns.ts.size)
-        return columns
+        # Another layout, or read-only memory, would have the kernels compiled once more.
+        return replace(
+            columns,
+            ts=np.require(columns.ts, np.int64, "CW"),
+            values=np.require(columns.values, np.float64, "CW"),
+            offsets=np.require(columns.offsets, np.int64, "CW"),
+        )
 
     def _account(self, value: Value) -> Value:
         if isinstance(value, Vector):

@@ -15,6 +15,7 @@ from meshkit.errors import InvalidInput, Overloaded
 from telemetry.promql.engine import Answer, Engine
 from telemetry.promql.limits import QueryLimits
 from telemetry.promql.parse import parse_selector
+from telemetry.promql.warm import warm
 from telemetry.query.source import StoreSource, matching_series, stored_matchers
 
 
@@ -62,7 +63,9 @@ class Queries:
         self._under_way = 0
         meter = metrics.get_meter("telemetry")
         self._duration = meter.create_histogram(
-            "telemetry.query.duration", "s", "How long PromQL queries take, waiting included."
+            "telemetry.query.duration",
+            unit="s",
+            description="How long PromQL queries take, waiting included.",
         )
 
     async def instant(
@@ -130,6 +133,10 @@ class Queries:
     async def metric_families(self, name: str = "", *, tenant: str = "") -> list[MetricFamily]:
         """Return what is known of a metric, or of all."""
         return await self.reader.metric_families(name, tenant=tenant)
+
+    async def warm(self) -> None:
+        """Compile, or load, the machine code that most queries need; takes seconds at most."""
+        await self._run("warm", lambda _: warm())
 
     def close(self) -> None:
         """Take no more queries and let go of the threads."""
