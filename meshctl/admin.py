@@ -43,7 +43,11 @@ class Admin:
     """An open connection to the gateway. `catalog` and `identity` are its stubs."""
 
     def __init__(self, socket: Path) -> None:
-        self._channel = grpc.aio.insecure_channel(f"unix:{socket}")
+        # Each connects anew: channels of one process share their connections otherwise, and
+        # with them the wait after the failure of another one while the gateway was away.
+        self._channel = grpc.aio.insecure_channel(
+            f"unix:{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
+        )
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
 

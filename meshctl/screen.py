@@ -111,18 +111,24 @@ def _login(status: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(status: Mapping[str, Any]) -> list[str]:
-    """What the demo counts, the ones that move first."""
+    """What the demo counts, and how fast."""
     found = []
     for name, said in status["counts"].items():
-        rates = said.get("rates", {})
+        rates, numbers = said.get("rates", {}), said.get("counts", {})
         words = [
             f"{what.replace('_', ' ')} {number}"
             + (f" ({rates[what]:g}/s)" if rates.get(what) else "")
-            for what, number in said.get("counts", {}).items()
+            for what, number in numbers.items()
+            if not _is_share(what, numbers)
         ]
         if words:
             found.append(f"{name:<11}{', '.join(words)}")
     return ["", *found] if found else []
+
+
+def _is_share(what: str, numbers: Mapping[str, int]) -> bool:
+    """Whether *what* is a part of another count, as `events_gate` is of `events`."""
+    return any(what.startswith(f"{whole}_") for whole in numbers)
 
 
 def _span(seconds: float) -> str:

@@ -87,7 +87,7 @@ def devices(site: Site) -> Part:
         for number in range(1, min(DEFAULT_DEVICES, DEFAULT_PASSENGERS) + 1):
             subject = f"passengers/p{number}"
             answer = await admin.token(
-                subject=subject, tenant=DEFAULT_TENANT, roles=["passenger", "device"], ttl=TOKEN_TTL
+                subject=subject, tenant=DEFAULT_TENANT, roles=["passenger"], ttl=TOKEN_TTL
             )
             made[subject] = answer.token
         return json.dumps(made).encode()

@@ -68,6 +68,13 @@ def test_counts_are_shown_with_their_rates():
     assert "mailsink   mails 12 (1.5/s), bytes 0" in text
 
 
+def test_a_count_that_is_a_share_of_another_is_left_to_its_own_screen():
+    counted = {"counts": {"events": 9, "events_gate": 4, "eventful_days": 1}}
+    text = "\n".join(lines(status(part("syncd"), counts={"flightinfo": counted})))
+
+    assert "flightinfo events 9, eventful days 1" in text
+
+
 def test_the_screen_says_the_same_as_the_lines():
     found = status(part("syncd", ports={"grpc": 20123}), part("nats", "waiting", pid=0))
     drawn = io.StringIO()
