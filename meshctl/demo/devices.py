@@ -20,7 +20,7 @@ from meshctl.demo.counts import Counts
 from meshctl.demo.day import AIRPORTS, Day, load_day
 from meshctl.demo.edge import Edge, Refused, TokensFile, phone_channel
 from meshctl.demo.lanes import utc_now
-from meshctl.demo.passengers import passengers_of
+from meshctl.demo.passengers import Channel, passengers_of
 from meshctl.demo.phones import Owner, Phone, PhoneMeters
 from meshctl.demo.referee import Referee
 from meshctl.demo.settings import DevicesSettings
@@ -216,14 +216,17 @@ def owners(day: Day, wanted: Wanted, settings: DevicesSettings) -> list[Owner]:
     if not wanted.devices:
         return []
     origins: Mapping[str, str] = {flight.key: flight.origin for flight in day.flights}
+    passengers = passengers_of(day, wanted.devices)
+    in_app = [passenger.id for passenger in passengers if Channel.IN_APP in passenger.channels]
+    watching = set(in_app[: settings.inboxes])
     return [
         Owner(
             passenger=passenger.id,
             tenant=settings.tenant,
             airports=tuple(sorted({origins[key] for key in passenger.flights})),
-            watches_inbox=number < settings.inboxes,
+            watches_inbox=passenger.id in watching,
         )
-        for number, passenger in enumerate(passengers_of(day, wanted.devices))
+        for passenger in passengers
     ]
 
 

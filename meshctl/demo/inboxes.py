@@ -136,5 +136,5 @@ class InboxStream:
         if isinstance(decision, Wait):
             return reason, decision.span.total_seconds()
         if attempt <= 1:
-            log.warning("inbox_refused", recipient=self._recipient, reason=reason)
+            log.info("inbox_refused", recipient=self._recipient, reason=reason)
         return reason, WAIT_WHEN_REFUSED_S

@@ -112,7 +112,7 @@ class DevicesSettings(EdgeSettings):
     devices: Annotated[int, Range(0, DEVICES_MAX)] = DEFAULT_DEVICES
     """How many simulated devices follow the flight boards."""
 
-    inboxes: Annotated[int, Range(0, DEVICES_MAX)] = 5
+    inboxes: Annotated[int, Range(0, DEVICES_MAX)] = 10
     """How many of them hold a live stream of their passenger's inbox besides."""
 
     online: Annotated[timedelta, Range(1, 3600)] = timedelta(seconds=40)
