@@ -6,10 +6,12 @@ Records of the log: an OTLP request as it came, and fields that OTLP readers ski
     15001    bytes      tenant
     15002    fixed64    when it was received, Unix nanoseconds
     15003    fixed32    how long the request is
-    15004    fixed32    CRC-32 of everything after the length up to this field
+    15004    fixed32    the length again
+    15005    fixed32    CRC-32 of everything after the length up to this field
 
 So a file of records is a file of length-delimited OTLP requests. A torn, zeroed or flipped
-record doesn't fit its CRC, and the next good one is found by the last field's tag.
+record doesn't fit its CRC, and the next good one is found by its end: the last field's tag,
+and before it the length.
 """
 
 from __future__ import annotations
@@ -38,8 +40,10 @@ def _varint(number: int) -> bytes:
 _TENANT_TAG = _varint(15001 << 3 | 2)
 _RECEIVED_TAG = _varint(15002 << 3 | 1)
 _REQUEST_TAG = _varint(15003 << 3 | 5)
-_CRC_TAG = _varint(15004 << 3 | 5)
-_TAIL = struct.Struct(f"<{len(_RECEIVED_TAG)}sQ{len(_REQUEST_TAG)}sI{len(_CRC_TAG)}sI")
+_LENGTH_TAG = _varint(15004 << 3 | 5)
+_CRC_TAG = _varint(15005 << 3 | 5)
+_TAIL = struct.Struct("<3sQ3sI3sI3sI")
+"""All fields but the tenant, which has no fixed size; their tags have 3 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +73,13 @@ class Damage:
 def seal(request: bytes, tenant: str, received_ns: int) -> bytes:
     """Return the record of *request*."""
     name = tenant.encode()
-    body = b"".join(
-        (
-            request,
-            _TENANT_TAG,
-            _varint(len(name)),
-            name,
-            _RECEIVED_TAG,
-            struct.pack("<Q", received_ns),
-            _REQUEST_TAG,
-            struct.pack("<I", len(request)),
-        )
-    )
-    crc = struct.pack("<I", zlib.crc32(body))
-    return b"".join((_varint(len(body) + len(_CRC_TAG) + 4), body, _CRC_TAG, crc))
+    front = b"".join((request, _TENANT_TAG, _varint(len(name)), name))
+    length = len(front) + _TAIL.size
+    tail = _TAIL.pack(
+        _RECEIVED_TAG, received_ns, _REQUEST_TAG, len(request), _LENGTH_TAG, length, _CRC_TAG, 0
+    )[: -len(_CRC_TAG) - 4]
+    crc = struct.pack("<I", zlib.crc32(tail, zlib.crc32(front)))
+    return b"".join((_varint(length), front, tail, _CRC_TAG, crc))
 
 
 def read(data: bytes) -> Iterator[Record | Damage]:
@@ -105,11 +102,11 @@ def _record_at(data: bytes, start: int) -> Record | None:
     end = body + length
     if body < 0 or length < _TAIL.size or end > len(data):
         return None
-    received_tag, received_ns, request_tag, request_bytes, crc_tag, crc = _TAIL.unpack_from(
-        data, end - _TAIL.size
+    received_tag, received_ns, request_tag, request_bytes, length_tag, again, crc_tag, crc = (
+        _TAIL.unpack_from(data, end - _TAIL.size)
     )
-    tags = (received_tag, request_tag, crc_tag)
-    if tags != (_RECEIVED_TAG, _REQUEST_TAG, _CRC_TAG):
+    tags = (received_tag, request_tag, length_tag, crc_tag)
+    if tags != (_RECEIVED_TAG, _REQUEST_TAG, _LENGTH_TAG, _CRC_TAG) or again != length:
         return None
     if zlib.crc32(memoryview(data)[body : end - len(_CRC_TAG) - 4]) != crc:
         return None
@@ -127,16 +124,16 @@ def _record_at(data: bytes, start: int) -> Record | None:
 def _next_good(data: bytes, start: int) -> int:
     """Return where the first good record after *start* begins, or the end."""
     at = start
-    while True:
-        tag = data.find(_CRC_TAG, at)
-        if tag < 0:
-            return len(data)
-        after = tag + len(_CRC_TAG) + 4
-        if after >= len(data):
-            return len(data)
-        if _record_at(data, after) is not None:
-            return after
+    while (tag := data.find(_CRC_TAG, at)) >= 0:
         at = tag + 1
+        end = tag + len(_CRC_TAG) + 4
+        if end > len(data) or end - _TAIL.size <= start:
+            continue
+        length: int = _TAIL.unpack_from(data, end - _TAIL.size)[5]
+        begin = end - length - len(_varint(length))
+        if begin > start and _record_at(data, begin) is not None:
+            return begin
+    return len(data)
 
 
 def _read_varint(data: bytes, start: int) -> tuple[int, int]:

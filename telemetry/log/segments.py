@@ -17,6 +17,10 @@ _RESERVED = 1_000
 """Numbers reserved at once: a number is never used twice, whatever was deleted."""
 
 
+QUARANTINE_BYTES_MAX = 256 * 1024 * 1024
+"""Beyond it, damaged bytes are counted and not kept."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Segment:
     """One file of the log."""
@@ -69,7 +73,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def leftovers(folder: Path) -> list[Segment]:
-    """Return the segments that an earlier run left, oldest first."""
+    """Return the segments that an earlier run left, oldest first; its drafts go."""
+    for signal in Signal:
+        for draft in (*(folder / signal).glob("*.part"), *(folder / signal).glob("*.draft")):
+            draft.unlink()
     found = [
         Segment(signal=signal, number=int(path.stem), path=path, size=path.stat().st_size)
         for signal in Signal
@@ -123,7 +130,9 @@ def mend(segment: Segment, quarantine: Path, *, newest: bool) -> Mended:
 
 
 def keep(quarantine: Path, segment: Segment, part: Damage | Record, data: bytes) -> None:
-    """Write a *part* of *segment* to the folder *quarantine*, durably."""
+    """Write a *part* of *segment* to the folder *quarantine*, durably, while there is room."""
     quarantine.mkdir(exist_ok=True)
+    if sum(kept.stat().st_size for kept in quarantine.iterdir()) > QUARANTINE_BYTES_MAX:
+        return  # It is counted all the same; what is there shows what happens.
     name = f"{segment.signal}-{segment.number}-{part.start}.bin"
     replace(quarantine / name, data[part.start : part.end])
