@@ -104,7 +104,8 @@ class InboxStream:
                 reason = "silent"
             except grpc.aio.AioRpcError as failure:
                 reason, wait_s = self._judge(failure, attempt)
-            self._meters.interrupted(reason)
+            if attempt == 0:  # It had said something before it ended.
+                self._meters.interrupted(reason)
             await asyncio.sleep(wait_s)
 
     async def _answers(
