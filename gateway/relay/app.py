@@ -61,6 +61,7 @@ async def serve(
 
     """
     limits = limits or RelayLimits()
+    _close_folder(settings.socket.parent)
     if workload is None:
         workload = await Workload.open(settings, SERVICE)
     shelf = Shelf(settings.shelf_dir)
@@ -140,15 +141,18 @@ async def _within(
         await work()
 
 
-def _listen(server: grpc.aio.Server, socket: Path) -> None:
-    """Bind *socket* in a folder that only this user can enter: it hands out private keys."""
-    socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if socket.parent.stat().st_mode & 0o077:
+def _close_folder(folder: Path) -> None:
+    """Make the socket's folder, which only this user may enter: it hands out private keys."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
         raise FailedPrecondition(
             "SOCKET_FOLDER_OPEN",
-            f"{socket.parent} is open to other users; make it 0700.",
-            path=str(socket.parent),
+            f"{folder} is open to other users; make it 0700.",
+            path=str(folder),
         )
+
+
+def _listen(server: grpc.aio.Server, socket: Path) -> None:
     socket.unlink(missing_ok=True)
     try:
         server.add_insecure_port(f"unix:{socket.absolute()}")

@@ -31,6 +31,9 @@ class RelayLimits:
     connect_patience: timedelta = timedelta(milliseconds=300)
     """How long a new stream waits for the gateway before the shelf answers."""
 
+    answer_patience: timedelta = timedelta(seconds=1)
+    """How long Envoy waits for a connected but silent gateway before the shelf answers."""
+
     reconnect_delay_max: timedelta = timedelta(seconds=1)
     """Longest pause between attempts to reach the gateway."""
 

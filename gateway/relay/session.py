@@ -125,6 +125,8 @@ class _Type:
     started: bool = False
     wildcard: bool = False
     introduced: bool = False
+    answered: bool = False
+    """Whether the gateway has said anything about it on the present stream."""
     names: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
@@ -212,6 +214,7 @@ class Session:
         known = self._types.get(answer.type_url)
         if known is None or not known.introduced or answer.type_url in self._own:
             return []  # Nobody asked.
+        known.answered = True
         return [
             self._deliver(
                 answer.type_url,
@@ -229,6 +232,7 @@ class Session:
         actions: list[Action] = []
         for type_url, known in self._foreign():
             known.introduced = False
+            known.answered = False
             known.pending = {
                 nonce: _Pending(sent.items, sent.removed, sent.from_gateway, "")
                 for nonce, sent in known.pending.items()
@@ -245,15 +249,29 @@ class Session:
         """
         Note that the gateway has long sent nothing: Envoy holds what it should.
 
-        What the shelf has beyond that was deleted while no stream was open to say so.
+        What the shelf has beyond that was deleted while no stream was open to say so. A
+        gateway that has not spoken of a type at all may be hung: nothing follows from that.
         """
         if self.link is not Link.ONLINE:
             return []
         return [
             KeepOnly(type_url, frozenset(known.held))
             for type_url, known in self._foreign()
-            if known.introduced and not known.pending and not known.doubtful
+            if known.answered and not known.pending and not known.doubtful
         ]
+
+    @property
+    def is_starving(self) -> bool:
+        """Whether Envoy waits for a silent gateway for something that the shelf has."""
+        return any(
+            known.introduced
+            and not known.answered
+            and any(
+                known.wants(name) and name not in known.held
+                for name in self._shelf.get(type_url, ())
+            )
+            for type_url, known in self._foreign()
+        )
 
     def _foreign(self) -> Iterator[tuple[str, _Type]]:
         """The types that the gateway answers for."""

@@ -70,6 +70,11 @@ class _SecretsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class _PatienceOver:
+    outbox: _Outbox
+
+
+@dataclass(frozen=True, slots=True)
 class _Quiet:
     pass
 
@@ -79,7 +84,7 @@ class _Ended:
     pass
 
 
-_Event = Ask | Answer | _Connected | _Lost | _SecretsChanged | _Quiet | _Ended
+_Event = Ask | Answer | _Connected | _Lost | _SecretsChanged | _PatienceOver | _Quiet | _Ended
 
 
 class DeltaStream:
@@ -144,6 +149,10 @@ class DeltaStream:
                     await self._carry_out(session.on_lost())
                 case _SecretsChanged():
                     await self._carry_out(session.on_own_change(SECRET_TYPE))
+                case _PatienceOver(outbox):
+                    if session.is_starving:
+                        log.warning("relay.gateway_silent")
+                        outbox.call.cancel()
                 case _Quiet():
                     await self._carry_out(session.on_quiet())
                 case _Ended():
@@ -202,6 +211,7 @@ class DeltaStream:
         outbox = _Outbox(self._upstream.delta(), asyncio.Queue(self._limits.requests_max))
         await self._events.put(_Connected(outbox))
         speaking = asyncio.create_task(self._speak(outbox))
+        patience = asyncio.create_task(self._lose_patience(outbox))
         try:
             while (data := await outbox.call.read()) is not grpc.aio.EOF:
                 await self._events.put(parse_answer(data))
@@ -216,7 +226,8 @@ class DeltaStream:
         finally:
             outbox.call.cancel()
             speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
+            patience.cancel()
+            await asyncio.gather(speaking, patience, return_exceptions=True)
 
     async def _speak(self, outbox: _Outbox) -> None:
         node = self._node
@@ -224,6 +235,10 @@ class DeltaStream:
             while True:
                 await outbox.call.write(serialise_ask(await outbox.requests.get(), node))
                 node = b""
+
+    async def _lose_patience(self, outbox: _Outbox) -> None:
+        await asyncio.sleep(self._limits.answer_patience.total_seconds())
+        await self._events.put(_PatienceOver(outbox))
 
     async def _watch_secrets(self) -> None:
         while True:

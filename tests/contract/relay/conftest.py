@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import grpc
+import grpc.aio
 import pytest
 from aiohttp import web
 
@@ -55,6 +57,7 @@ class Gateway:
         self.identity: Identity | None = None
         self.sessions: set = set()
         self._server: GrpcServer | None = None
+        self._silent: grpc.aio.Server | None = None
 
     @property
     def address(self) -> str:
@@ -74,7 +77,26 @@ class Gateway:
         self.port = await server.start()
         self.identity, self._server, self.sessions = identity, server, discovery.sessions
 
+    async def start_silent(self) -> None:
+        """Come back as a gateway that takes streams and says nothing on them."""
+
+        async def hang(_: object, context: object) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        server = grpc.aio.server()
+        handler = grpc.stream_stream_rpc_method_handler(hang)
+        service, _, method = DELTA_METHOD.strip("/").partition("/")
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(service, {method: handler})]
+        )
+        server.add_secure_port(self.address, self.identity.workload.server_credentials())
+        await server.start()
+        self._silent = server
+
     async def stop(self) -> None:
+        if self._silent is not None:
+            await self._silent.stop(0)
+            self._silent = None
         if self._server is not None:
             server, self._server = self._server, None
             await server.server.stop(0)  # As if killed: no goodbye.
@@ -255,7 +277,7 @@ class Edge:
 
     async def start_relay(self) -> None:
         self.workload = await Workload.open(self.settings, "edge")
-        limits = RelayLimits(quiet=timedelta(milliseconds=200))
+        limits = RelayLimits(quiet=timedelta(milliseconds=200), first_request=timedelta(seconds=2))
         await self._stack.enter_async_context(
             running(serve, self.settings, workload=self.workload, limits=limits)
         )

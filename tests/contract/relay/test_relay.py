@@ -52,6 +52,21 @@ async def test_without_gateway_an_envoy_starts_from_the_relays_disk(edge):
     assert stats["cluster.relay.upstream_cx_total"] == 1, "one uninterrupted stream"
 
 
+async def test_an_envoy_starts_from_the_disk_while_the_gateway_is_silent(edge):
+    await until(lambda: shelved(edge, "RouteConfiguration"))
+    edge.envoy.kill()
+    await edge.gateway.stop()
+    await edge.gateway.start_silent()
+
+    edge.envoy.start()
+    await edge.first_ok(within_s=FIRST_ANSWER_WITHIN_S + 2)
+
+    await edge.gateway.stop()
+    edge.gateway.publish(edge.config("second"))
+    await edge.gateway.start()
+    await edge.first_ok("second", within_s=CHANGE_WITHIN_S)
+
+
 async def shelved(edge, kind: str) -> bool:
     return kind in await asyncio.to_thread(on_shelf, edge.settings.shelf_dir)
 

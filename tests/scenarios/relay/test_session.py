@@ -4,7 +4,7 @@ Runs every `session/*.scenario`: commands above `----`, what the session does be
     shelf TYPE name=version ...     what the shelf holds from before
     own TYPE name=version ...       the relay's own items, now
     ask TYPE [+name] [-name] [held:name=version] [nonce=N] [error]
-    connected | lost | quiet
+    connected | lost | quiet | starving
     answer TYPE nonce=N [name=version] [-name]
 
 `pytest --rewrite` writes the actual results into the files.
@@ -66,6 +66,11 @@ class Interpreter:
         self.session = Session(
             shelf=self.tables, own=self.own_tables, wildcards={"CDS", "LDS", "SRDS"}
         )
+
+    def answer_to(self, line: str) -> str:
+        if line == "starving":
+            return "yes" if self.session.is_starving else "no"
+        return self.run(line)
 
     def run(self, line: str) -> str:
         command, *words = line.split()
@@ -134,7 +139,7 @@ def test_scenario(path, rewrite):
             continue
         given, _ = block.split("----", 1)
         lines = [line for line in given.splitlines() if not line.startswith("#")]
-        results = [interpreter.run(line) for line in lines]
+        results = [interpreter.answer_to(line) for line in lines]
         blocks.append(f"{given}----\n{results[-1]}")
     actual = "\n\n".join(blocks) + "\n"
 
