@@ -62,7 +62,9 @@ def aggregate(ev: Evaluator, node: nodes.Aggregate) -> Vector:
     if node.op == "quantile":
         for q in np.unique(param[~((param >= 0) & (param <= 1))]):
             ev.query.warn(f"quantile value should be between 0 and 1, got {number(q)}")
-        values, present = quantile_groups(of.values, of.present, group, len(labels), param)
+        order = np.argsort(group, kind="stable")
+        bounds = np.searchsorted(group[order], np.arange(len(labels) + 1))
+        values, present = quantile_groups(of.values, of.present, order, bounds, param)
         return Vector(labels=labels, values=values, present=present, drop_name=drop)
     if node.op == "limit_ratio":
         return _limit_ratio(ev, of, param)
@@ -89,8 +91,7 @@ def _some(ev: Evaluator, op: str, of: Vector, group: Ints, param: Floats) -> Vec
     wanted = np.trunc(param)
     rank = np.zeros(of.values.shape, np.int64)
     order: list[int] = []
-    for g in range(int(group.max(initial=-1)) + 1):
-        rows = np.flatnonzero(group == g)
+    for rows in _members(group):
         ranks = _ranks(op, of.values[rows], of.present[rows])
         rank[rows] = ranks
         order.extend(rows[np.argsort(ranks[:, 0], kind="stable")].tolist())
@@ -99,6 +100,12 @@ def _some(ev: Evaluator, op: str, of: Vector, group: Ints, param: Floats) -> Vec
     if ev.query.is_instant and op != "limitk":
         return take(chosen, np.array(order, np.int64))
     return chosen
+
+
+def _members(group: Ints) -> list[Ints]:
+    """Return the rows of each group, in order."""
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(group))[:-1]) if group.size else []
 
 
 def _ranks(op: str, values: Floats, present: Bools) -> Ints:
@@ -158,6 +165,7 @@ def _count_values(ev: Evaluator, node: nodes.Aggregate, of: Vector) -> Vector:
                 key = lb.only(valued, node.names | {name})
             row = index.setdefault(key, len(index))
             if row == len(counts):
+                ev.query.budget.spend(steps)
                 counts.append(np.zeros(steps))
             counts[row] += code[i] == c
     values = np.array(counts).reshape(len(counts), steps)

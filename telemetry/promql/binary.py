@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry.promql.kernels import Bools, Floats
+    from telemetry.promql.limits import Budget
 
 ARITHMETIC: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "+": np.add,
@@ -55,7 +56,7 @@ def renamed(value: Vector, values: Floats) -> Vector:
     )
 
 
-def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
+def operate(node: nodes.Binary, left: Value, right: Value, budget: Budget) -> Value:
     """
     Return `left op right`.
 
@@ -68,13 +69,16 @@ def operate(node: nodes.Binary, left: Value, right: Value) -> Value:
             case Scalar(), Scalar():
                 return Scalar(values=_elements(node.op, left.values, right.values))
             case Vector(), Scalar():
+                budget.spend(left.values.size)
                 return _with_scalar(node, left, left.values, right.values[np.newaxis])
             case Scalar(), Vector():
+                budget.spend(right.values.size)
                 return _with_scalar(node, right, left.values[np.newaxis], right.values)
             case Vector(), Vector():
+                budget.spend(left.values.size + right.values.size)
                 if node.matching.card is nodes.Card.MANY_TO_MANY:
                     return matching.combine_sets(node, left, right)
-                return _between_vectors(node, left, right)
+                return _between_vectors(node, left, right, budget)
     raise bad_query("an operator needs scalars or instant vectors")
 
 
@@ -96,8 +100,8 @@ def _with_scalar(node: nodes.Binary, of: Vector, left: Floats, right: Floats) ->
     )
 
 
-def _between_vectors(node: nodes.Binary, left: Vector, right: Vector) -> Vector:
-    pairs = matching.pair(node.matching, left, right)
+def _between_vectors(node: nodes.Binary, left: Vector, right: Vector, budget: Budget) -> Vector:
+    pairs = matching.pair(node.matching, left, right, budget)
     if node.op in ARITHMETIC:
         values = ARITHMETIC[node.op](pairs.left, pairs.right)
         keep = pairs.present

@@ -87,12 +87,12 @@ class Evaluator:
             case nodes.Call():
                 if node.name not in FUNCTIONS:
                     raise bad_query(f"{node.name}() isn't supported", function=node.name)
-                return self._account(FUNCTIONS[node.name].apply(self, node.args))
+                return FUNCTIONS[node.name].apply(self, node.args)
             case nodes.Aggregate():
-                return self._account(aggregate.aggregate(self, node))
+                return aggregate.aggregate(self, node)
             case nodes.Binary():
                 left, right = self.value(node.left), self.value(node.right)
-                return self._account(binary.operate(node, left, right))
+                return binary.operate(node, left, right, self.query.budget)
 
     def vector(self, node: nodes.Node) -> Vector:
         """Return the value of a node that the parser knows to be an instant vector."""
@@ -127,15 +127,16 @@ class Evaluator:
         ends = self._ends(node.when)
         lookback = self.query.lookback_ms
         columns = self._select(node, int(ends[0]) - lookback + 1, int(ends[-1]))
+        self.query.budget.spend(len(columns.labels) * ends.size)
         values, present, times = kernels.latest(
             columns.ts, columns.values, stale(columns.values), columns.offsets, ends, lookback
         )
-        self.query.budget.spend(values.size)
         return vector(list(columns.labels), values, present), times
 
     def _windows(self, node: nodes.Range) -> Windows:
         ends = self._ends(node.selector.when)
         columns = self._select(node.selector, int(ends[0]) - node.range_ms + 1, int(ends[-1]))
+        self.query.budget.spend(len(columns.labels) * ends.size)
         ts, values, offsets = columns.ts, columns.values, columns.offsets
         gone = stale(values)
         if gone.any():
@@ -168,6 +169,7 @@ class Evaluator:
             inner = vector([()], inner.values[np.newaxis], np.ones((1, count), np.bool_))
         if not isinstance(inner, Vector):
             raise bad_query("a subquery needs an instant vector")
+        self.query.budget.spend(inner.values.size + len(inner.labels) * ends.size)
         return Windows(
             labels=inner.labels,
             ts=np.broadcast_to(times, inner.values.shape)[inner.present],
@@ -199,12 +201,7 @@ class Evaluator:
         # Another layout, or read-only memory, would have the kernels compiled once more.
         return replace(
             columns,
-            ts=np.require(columns.ts, np.int64, "CW"),
-            values=np.require(columns.values, np.float64, "CW"),
-            offsets=np.require(columns.offsets, np.int64, "CW"),
+            ts=np.require(columns.ts, np.int64, ["C", "W"]),
+            values=np.require(columns.values, np.float64, ["C", "W"]),
+            offsets=np.require(columns.offsets, np.int64, ["C", "W"]),
         )
-
-    def _account(self, value: Value) -> Value:
-        if isinstance(value, Vector):
-            self.query.budget.spend(value.values.size)
-        return value

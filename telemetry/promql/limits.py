@@ -21,8 +21,11 @@ class QueryLimits:
     series_max: int = 100_000
     """Series one selector may find."""
 
-    samples_max: int = 50_000_000
+    samples_max: int = 20_000_000
     """Samples read plus cells of results, all nodes together."""
+
+    window_samples_max: int = 2_000_000_000
+    """Samples in all windows of one function, those in several windows as often: its work."""
 
     timeout: timedelta = timedelta(seconds=30)
     """How long a query may take."""
@@ -74,6 +77,21 @@ class Budget:
             raise query_timed_out(
                 "The query timed out; ask for less.",
                 timeout_s=f"{self.limits.timeout.total_seconds():g}",
+            )
+
+    def windows(self, samples: int) -> None:
+        """
+        Check how much work the windows of a function are.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than one function may do.
+
+        """
+        if samples > self.limits.window_samples_max:
+            raise query_too_large(
+                "The windows hold too many samples; make them or the range shorter, or the "
+                "step longer.",
+                window_samples_max=str(self.limits.window_samples_max),
             )
 
     def series(self, count: int) -> None:

@@ -10,6 +10,7 @@ from telemetry.promql import labels as lb
 from telemetry.promql import nodes
 from telemetry.promql.errors import query_failed
 from telemetry.promql.kernels import Bools, Floats
+from telemetry.promql.limits import Budget
 from telemetry.promql.values import Vector
 
 
@@ -40,7 +41,7 @@ def complaint(card: nodes.Card) -> str:
     return "multiple matches for labels: grouping labels must ensure unique matches"
 
 
-def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
+def pair(rule: nodes.Matching, left: Vector, right: Vector, budget: Budget) -> Pairs:
     """
     Return the pairs of *left* and *right* by *rule*.
 
@@ -54,6 +55,9 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector) -> Pairs:
     _check_one_side(rule, many, one, ones)
     if rule.card is nodes.Card.ONE_TO_ONE:
         _check_other_side(rule, many, one, manies, ones)
+    # Series that came and went share labels without ever meeting: their pairs may be many.
+    count = sum(len(indices) * len(ones.get(key, ())) for key, indices in manies.items())
+    budget.spend(count * many.values.shape[1])
     couples = [
         (i, j) for key, indices in manies.items() for i in indices for j in ones.get(key, ())
     ]

@@ -62,19 +62,24 @@ def mad_windows(values: Floats, lo: Ints, hi: Ints) -> tuple[Floats, Bools]:
 
 @compiled
 def quantile_groups(
-    values: Floats, present: Bools, group: Ints, groups: int, q: Floats
+    values: Floats, present: Bools, order: Ints, bounds: Ints, q: Floats
 ) -> tuple[Floats, Bools]:
-    """Return the quantile `q[t]` across the series of each group."""
+    """
+    Return the quantile `q[t]` across the series of each group.
+
+    The rows of group `g` are `order[bounds[g]:bounds[g+1]]`.
+    """
     series, steps = values.shape
+    groups = bounds.size - 1
     out = np.full((groups, steps), np.nan)
     there = np.zeros((groups, steps), np.bool_)
     members = np.empty(series)
     for g in range(groups):
         for t in range(steps):
             n = 0
-            for s in range(series):
-                if group[s] == g and present[s, t]:
-                    members[n] = values[s, t]
+            for k in range(bounds[g], bounds[g + 1]):
+                if present[order[k], t]:
+                    members[n] = values[order[k], t]
                     n += 1
             if n > 0:
                 out[g, t] = quantile_of(q[t], members[:n].copy())

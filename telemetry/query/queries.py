@@ -13,6 +13,7 @@ from opentelemetry import metrics
 
 from meshkit.errors import InvalidInput, Overloaded
 from telemetry.promql.engine import Answer, Engine
+from telemetry.promql.errors import query_too_large
 from telemetry.promql.limits import QueryLimits
 from telemetry.promql.parse import parse_selector
 from telemetry.promql.warm import warm
@@ -40,6 +41,9 @@ class QueriesLimits:
 
     waiting_max: int = 64
     """Evaluations that wait for their turn; more are refused."""
+
+    points_max: int = 2_000_000
+    """Points of one answer."""
 
     selectors_max: int = 64
     """Selectors of one question about series or labels."""
@@ -79,9 +83,10 @@ class Queries:
     ) -> Answer:
         """Return the value of a PromQL expression at one time."""
         engine = self._engine(tenant, timeout)
-        return await self._run(
+        answer = await self._run(
             "instant", lambda stop: engine.instant(text, at_ms, lookback=lookback, stop=stop)
         )
+        return self._bounded(answer)
 
     async def range(
         self,
@@ -94,9 +99,10 @@ class Queries:
     ) -> Answer:
         """Return the values of a PromQL expression at *grid*: start, end, step, all in ms."""
         engine = self._engine(tenant, timeout)
-        return await self._run(
+        answer = await self._run(
             "range", lambda stop: engine.range(text, *grid, lookback=lookback, stop=stop)
         )
+        return self._bounded(answer)
 
     async def series(self, selectors: Sequence[str], *, tenant: str = "") -> list[Labels]:
         """Return the label sets of the series that any selector matches, sorted."""
@@ -167,6 +173,15 @@ class Queries:
             stop.set()
             self._under_way -= 1
             self._duration.record(time.monotonic() - started, {"kind": kind})
+
+    def _bounded(self, answer: Answer) -> Answer:
+        if sum(one.ts.size for one in answer.series) > self.limits.points_max:
+            raise query_too_large(
+                "The answer has too many points; ask for fewer series, a shorter range or a "
+                "longer step.",
+                points_max=str(self.limits.points_max),
+            )
+        return answer
 
     def _selections(self, selectors: Sequence[str]) -> list[Selection]:
         if len(selectors) > self.limits.selectors_max:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     import grpc
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from meshkit.serving import GrpcServer
+    from telemetry.promql.engine import Series
     from telemetry.query.queries import Queries
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -43,7 +45,12 @@ POLICY: authz.Policy = {
 }
 """Who may call what; telemetry's own table takes these rows in."""
 
+ANSWER_BYTES_MAX = 4_000_000
+"""Largest answer: a little less than what gRPC's clients take unless told otherwise."""
+
+_POINT_BYTES_MIN = 14
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound="Message")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _LIST_DEFAULT, _LIST_MAX = 1_000, 10_000
 _LOGS_DEFAULT, _LOGS_MAX = 100, 1_000
@@ -75,11 +82,13 @@ class QueryService(pb_grpc.QueryServiceServicer):
             lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
             timeout=self._timeout(context),
         )
-        return pb.QueryInstantResponse(
-            result_type=messages.RESULT_TYPES[answer.kind],
-            series=messages.time_series(answer.series),
-            text=answer.text,
-            notes=messages.notes(answer),
+        return _fitting(
+            pb.QueryInstantResponse(
+                result_type=messages.RESULT_TYPES[answer.kind],
+                series=messages.time_series(_few_enough(answer.series)),
+                text=answer.text,
+                notes=messages.notes(answer),
+            )
         )
 
     async def QueryRange(  # noqa: N802 - the contract's name
@@ -95,8 +104,11 @@ class QueryService(pb_grpc.QueryServiceServicer):
             lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
             timeout=self._timeout(context),
         )
-        return pb.QueryRangeResponse(
-            series=messages.time_series(answer.series), notes=messages.notes(answer)
+        return _fitting(
+            pb.QueryRangeResponse(
+                series=messages.time_series(_few_enough(answer.series)),
+                notes=messages.notes(answer),
+            )
         )
 
     async def ListSeries(  # noqa: N802 - the contract's name
@@ -107,9 +119,11 @@ class QueryService(pb_grpc.QueryServiceServicer):
         found = await self._queries.series(request.selectors, tenant=tenant)
         texts = {repr(labels): labels for labels in found}
         page, token = _page(sorted(texts), request, tenant)
-        return pb.ListSeriesResponse(
-            series=[pb.LabelSet(labels=dict(texts[text])) for text in page],
-            next_page_token=token,
+        return _fitting(
+            pb.ListSeriesResponse(
+                series=[pb.LabelSet(labels=dict(texts[text])) for text in page],
+                next_page_token=token,
+            )
         )
 
     async def ListLabels(  # noqa: N802 - the contract's name
@@ -160,8 +174,10 @@ class QueryService(pb_grpc.QueryServiceServicer):
         if following is not None:
             place = f"{following.time_ns}:{following.sent}:{start_ns}:{end_ns}"
             token = paging.next_token(place, question)
-        return pb.SearchLogsResponse(
-            entries=[messages.log_entry(record) for record in page], next_page_token=token
+        return _fitting(
+            pb.SearchLogsResponse(
+                entries=[messages.log_entry(record) for record in page], next_page_token=token
+            )
         )
 
     async def GetTrace(  # noqa: N802 - the contract's name
@@ -175,11 +191,33 @@ class QueryService(pb_grpc.QueryServiceServicer):
                 "No span of this trace is known; new ones take a second to be found.",
                 trace_id=trace_id.hex(),
             )
-        return messages.trace(trace_id.hex(), spans)
+        return _fitting(messages.trace(trace_id.hex(), spans))
 
     def _timeout(self, context: Context) -> timedelta:
         at_most = self._queries.limits.query.timeout
         return timedelta(seconds=deadline.remaining(context, at_most))
+
+
+def _few_enough(series: Sequence[Series]) -> Sequence[Series]:
+    """Refuse before building what can't fit: a point takes a time and a value."""
+    points = sum(one.ts.size for one in series)
+    if points * _POINT_BYTES_MIN > ANSWER_BYTES_MAX:
+        raise _too_large()
+    return series
+
+
+def _fitting(answer: _M) -> _M:
+    if answer.ByteSize() > ANSWER_BYTES_MAX:
+        raise _too_large()
+    return answer
+
+
+def _too_large() -> InvalidInput:
+    return InvalidInput(
+        "ANSWER_TOO_LARGE",
+        "The answer is larger than a message may be; ask for less.",
+        answer_bytes_max=str(ANSWER_BYTES_MAX),
+    )
 
 
 def _tenant(asked: str) -> str:

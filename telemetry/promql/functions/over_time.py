@@ -25,8 +25,10 @@ Args = tuple["Node", ...]
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
-def _bounds(windows: Windows) -> tuple[Ints, Ints]:
-    return kernels.bounds(windows.ts, windows.offsets, windows.ends, windows.range_ms)
+def _bounds(ev: Evaluator, windows: Windows) -> tuple[Ints, Ints]:
+    lo, hi = kernels.bounds(windows.ts, windows.offsets, windows.ends, windows.range_ms)
+    ev.query.budget.windows(int((hi - lo).sum()))
+    return lo, hi
 
 
 def _result(
@@ -41,7 +43,7 @@ def folded(fold: Fold, *, keeps_name: bool = False) -> Callable[[Evaluator, Args
 
     def apply(ev: Evaluator, args: Args) -> Value:
         windows = ev.windows(args[0])
-        lo, hi = _bounds(windows)
+        lo, hi = _bounds(ev, windows)
         values, present = folds.fold_windows(int(fold), windows.ts, windows.values, lo, hi)
         return _result(windows, values, present, keeps_name=keeps_name)
 
@@ -50,7 +52,7 @@ def folded(fold: Fold, *, keeps_name: bool = False) -> Callable[[Evaluator, Args
 
 def stddev_over_time(ev: Evaluator, args: Args) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     variance, present = folds.fold_windows(
         int(folds.Fold.STDVAR), windows.ts, windows.values, lo, hi
     )
@@ -59,7 +61,7 @@ def stddev_over_time(ev: Evaluator, args: Args) -> Value:
 
 def present_over_time(ev: Evaluator, args: Args) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     return _result(windows, np.ones(lo.shape), hi > lo)
 
 
@@ -112,7 +114,7 @@ def idelta(ev: Evaluator, args: Args) -> Value:
 
 def _instantaneous(ev: Evaluator, args: Args, *, is_rate: bool) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     values, present = kernels.instantaneous(windows.ts, windows.values, lo, hi, is_rate)
     if is_rate:
         _doubt_counters(ev, windows, present)
@@ -121,7 +123,7 @@ def _instantaneous(ev: Evaluator, args: Args, *, is_rate: bool) -> Value:
 
 def deriv(ev: Evaluator, args: Args) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     slope, _, present = kernels.regression(windows.ts, windows.values, lo, hi, ev.times, True)
     return _result(windows, slope, present)
 
@@ -129,7 +131,7 @@ def deriv(ev: Evaluator, args: Args) -> Value:
 def predict_linear(ev: Evaluator, args: Args) -> Value:
     windows = ev.windows(args[0])
     ahead = ev.scalar(args[1]).values
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     slope, intercept, present = kernels.regression(
         windows.ts, windows.values, lo, hi, ev.times, False
     )
@@ -146,7 +148,7 @@ def double_exponential_smoothing(ev: Evaluator, args: Args) -> Value:
             raise query_failed(
                 f"invalid {name} factor. Expected: 0 < {short} < 1, got: {outside[0]:f}"
             )
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     values, present = kernels.smoothed(windows.values, lo, hi, smoothing, trend)
     return _result(windows, values, present)
 
@@ -154,7 +156,7 @@ def double_exponential_smoothing(ev: Evaluator, args: Args) -> Value:
 def quantile_over_time(ev: Evaluator, args: Args) -> Value:
     q = ev.scalar(args[0]).values
     windows = ev.windows(args[1])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     values, present = ordered.quantile_windows(windows.values, lo, hi, q)
     if present.any():
         for wrong in np.unique(q[~((q >= 0) & (q <= 1))]):
@@ -164,6 +166,6 @@ def quantile_over_time(ev: Evaluator, args: Args) -> Value:
 
 def mad_over_time(ev: Evaluator, args: Args) -> Value:
     windows = ev.windows(args[0])
-    lo, hi = _bounds(windows)
+    lo, hi = _bounds(ev, windows)
     values, present = ordered.mad_windows(windows.values, lo, hi)
     return _result(windows, values, present)

@@ -62,6 +62,32 @@ def test_a_subquery_with_a_tiny_step_is_refused_without_being_laid_out():
         engine().instant("max_over_time(vector(1)[1y:1ms])", 5_000)
 
 
+def test_the_cells_of_an_answer_count_before_they_are_made():
+    with refused(QUERY_TOO_LARGE):
+        engine(samples_max=1_000).range("x", 0, 10_000_000, 1_000)
+
+
+def test_windows_that_hold_too_much_together_are_refused():
+    with refused(QUERY_TOO_LARGE, match="windows"):
+        engine(window_samples_max=100).range("sum_over_time(x[1h])", 0, 9_000, 1_000)
+
+
+def test_pairs_of_series_that_never_meet_count_too():
+    source = MemorySource()
+    for i in range(100):
+        for name in ("a", "b"):
+            labels = make({"__name__": name, "i": str(i)})
+            source.add(labels, i * 600_000, np.float64(1))
+    limits = QueryLimits(samples_max=50_000)
+    with refused(QUERY_TOO_LARGE):
+        Engine(source=source, limits=limits).range("a * on() b", 0, 60_000_000, 600_000)
+
+
+def test_every_value_that_count_values_finds_counts():
+    with refused(QUERY_TOO_LARGE):
+        engine(samples_max=350).range('count_values("v", x)', 0, 90_000, 1_000)
+
+
 def test_a_query_whose_time_is_up_is_ended():
     with refused(QUERY_TIMED_OUT):
         engine(timeout=timedelta(seconds=-1)).instant("x", 5_000)

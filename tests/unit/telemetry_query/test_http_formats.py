@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.http import encode, formats
@@ -97,6 +97,7 @@ def test_values_are_written_as_prometheus_writes_them(value, text):
     assert encoded([value])["values"] == [[0, text]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1, max_size=20))
 def test_every_value_survives_being_written(values):
     got = [float(text) for _, text in encoded(values)["values"]]

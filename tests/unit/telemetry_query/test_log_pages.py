@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshkit.errors import InvalidInput
@@ -41,6 +41,7 @@ def searching(records, seed):
     return search
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 6), max_size=30), st.integers(1, 7), st.integers())
 async def test_every_record_comes_once_newest_first(times, size, seed):
     records = [record(time_ns, number) for number, time_ns in enumerate(times)]

@@ -1,6 +1,6 @@
 """A trace's spans in the order of its tree."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.query.traces import depth_first
@@ -50,6 +50,7 @@ def test_a_span_that_is_its_own_parent_is_a_root():
     assert order(span(1, 1)) == [(0, "1")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5)), max_size=12))
 def test_every_span_comes_exactly_once(links):
     spans = [span(i + 1, parent, start) for i, (parent, start) in enumerate(links)]

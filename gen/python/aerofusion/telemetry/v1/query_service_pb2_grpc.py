@@ -29,7 +29,8 @@ class QueryServiceStub:
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """
@@ -81,7 +82,8 @@ class QueryServiceServicer:
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """
@@ -185,7 +187,8 @@ class QueryService:
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """

@@ -30,7 +30,8 @@ class QueryServiceStub:
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """
@@ -59,7 +60,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """
@@ -84,7 +86,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asks telemetry what it knows: metrics in PromQL, logs by filters, traces by id.
 
     For operators. A query that can never succeed is INVALID_ARGUMENT: QUERY_INVALID (its text),
-    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE (ask for less). RESOURCE_EXHAUSTED
+    QUERY_FAILED (no answer over this data), QUERY_TOO_LARGE and ANSWER_TOO_LARGE (more than 4 MB:
+    ask for less). RESOURCE_EXHAUSTED
     (QUERY_QUEUE_FULL) and UNAVAILABLE (QUERY_TIMED_OUT, STORE_FAILED) say when to try again.
     What was ingested is found about a second after it was acknowledged.
     """
