@@ -141,13 +141,14 @@ class Renderer:
         made = self._html if field == "html" else self._plain
         try:
             parsed = made.from_string(source)
-            if _has_free_range(parsed):
-                raise RenderFailed("a range such as (1..9) stands only behind `for x in`")
-            return parsed
+            free_range = _has_free_range(parsed)
         except LiquidError as error:
             raise RenderFailed(_told(error)) from None
         except (RecursionError, ValueError, TypeError, ArithmeticError) as error:
             raise RenderFailed("not Liquid") from error
+        if free_range:
+            raise RenderFailed("a range such as (1..9) stands only behind `for x in`")
+        return parsed
 
 
 def choose(template: Template, channel: str, locale: str) -> Content | None:

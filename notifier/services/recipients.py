@@ -1,5 +1,7 @@
 """RecipientService."""
 
+# ruff: noqa: N802 - methods have the names of the contract
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,7 @@
 """TemplateService."""
 
+# ruff: noqa: N802 - methods have the names of the contract
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

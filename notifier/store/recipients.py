@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from notifier.model import Recipient
     from notifier.store.rows import Connection
 
+READ = "SELECT * FROM recipients WHERE tenant = $1 AND id = ANY($2) ORDER BY id"
+READ_AND_LOCK = READ + " FOR UPDATE"
+INSERT = """
+INSERT INTO recipients (tenant, id, display_name, addresses, channels, preferences, locale,
+    time_zone, etag, create_time, update_time)
+SELECT $1, g.id, g.display_name, g.addresses, g.channels, g.preferences, g.locale,
+    g.time_zone, g.etag, $3, $3
+FROM jsonb_to_recordset($2) AS g (id text, display_name text, addresses jsonb, channels text[],
+    preferences jsonb, locale text, time_zone text, etag text)
+ORDER BY g.id
+ON CONFLICT (tenant, id)
+"""
+INSERT_NEW = INSERT + "DO NOTHING RETURNING *"
+INSERT_OR_REPLACE = (
+    INSERT + "DO UPDATE SET display_name = excluded.display_name, addresses = excluded.addresses,"
+    " channels = excluded.channels, preferences = excluded.preferences,"
+    " locale = excluded.locale, time_zone = excluded.time_zone, etag = excluded.etag,"
+    " update_time = excluded.update_time RETURNING *"
+)
+
 CONTENT_FIELDS = ("display_name", "addresses", "channels", "preferences", "locale", "time_zone")
 
 
@@ -109,7 +129,7 @@ class RecipientStore:
             async with self._pool.acquire() as connection, connection.transaction():
                 there = await _read(connection, tenant, ids, lock=True)
                 wanted = [
-                    _changed(there.get(new.id), new, mask, missing_ok)
+                    _changed(there.get(new.id), new, mask, missing_ok=missing_ok)
                     for new, mask, missing_ok in changes
                 ]
                 stored = await _upsert(connection, tenant, wanted, now=now, only_new=False)
@@ -193,7 +213,7 @@ class RecipientStore:
 
 
 def _changed(
-    there: Recipient | None, new: Recipient, mask: frozenset[str] | None, missing_ok: bool
+    there: Recipient | None, new: Recipient, mask: frozenset[str] | None, *, missing_ok: bool
 ) -> Recipient:
     if there is None:
         if not missing_ok:
@@ -223,8 +243,7 @@ async def _read(
     connection: Connection | asyncpg.Pool, tenant: str, ids: Sequence[str], *, lock: bool = False
 ) -> dict[str, Recipient]:
     found = await connection.fetch(
-        "SELECT * FROM recipients WHERE tenant = $1 AND id = ANY($2) ORDER BY id"
-        + (" FOR UPDATE" if lock else ""),
+        READ_AND_LOCK if lock else READ,
         tenant,
         ids,
     )
@@ -239,22 +258,8 @@ async def _upsert(
     now: datetime,
     only_new: bool,
 ) -> list[Recipient]:
-    conflict = (
-        "DO NOTHING"
-        if only_new
-        else "DO UPDATE SET display_name = excluded.display_name, addresses = excluded.addresses,"
-        " channels = excluded.channels, preferences = excluded.preferences,"
-        " locale = excluded.locale, time_zone = excluded.time_zone, etag = excluded.etag,"
-        " update_time = excluded.update_time"
-    )
     stored = await connection.fetch(
-        "INSERT INTO recipients (tenant, id, display_name, addresses, channels, preferences,"
-        " locale, time_zone, etag, create_time, update_time)"
-        " SELECT $1, g.id, g.display_name, g.addresses, g.channels, g.preferences, g.locale,"
-        " g.time_zone, g.etag, $3, $3 FROM jsonb_to_recordset($2) AS g (id text,"
-        " display_name text, addresses jsonb, channels text[], preferences jsonb, locale text,"
-        " time_zone text, etag text) ORDER BY g.id"
-        f" ON CONFLICT (tenant, id) {conflict} RETURNING *",
+        INSERT_NEW if only_new else INSERT_OR_REPLACE,
         tenant,
         [
             {
