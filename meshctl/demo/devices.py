@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 
 import structlog
 
@@ -32,9 +31,6 @@ from meshkit.observability import observed
 
 
 LOOK_INTERVAL = timedelta(milliseconds=500)
-STORED_PHONES = 2
-"""How many phones keep their boards in a file; the others forget them with the process."""
-
 log = structlog.get_logger()
 
 
@@ -181,17 +177,12 @@ class Drawer:
         )
 
     def _on(self, owner: Owner) -> None:
-        number = len(self._phones)
-        store: Path | str = ":memory:"
-        if number < STORED_PHONES:
-            store = self._settings.state_dir / f"phone-{owner.passenger}.db"
         phone = Phone(
             owner,
             token=lambda: self._tokens.token(owner.subject),
             meters=self._meters,
             online=self._settings.online,
             offline=self._settings.offline,
-            store=store,
         )
         self._phones[owner.passenger] = phone
         self._running[owner.passenger] = self._tasks.create_task(

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import grpc.aio
 from opentelemetry import metrics
@@ -95,7 +94,6 @@ class Phone:
         meters: PhoneMeters,
         online: timedelta,
         offline: timedelta,
-        store: Path | str = ":memory:",
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.owner = owner
@@ -107,7 +105,6 @@ class Phone:
         self._meters = meters
         self._online = online
         self._offline = offline
-        self._store = store
         self._now = now
         self._inbox = Inbox()
 
@@ -129,7 +126,8 @@ class Phone:
 
         client = SyncClient(
             channel=channel,
-            store=self._store,
+            # A phone has a disk of its own. These would all wait for this machine's, each time.
+            store=":memory:",
             token=token,
             device_id=f"phone-{self.owner.passenger}",
             backoff=BACKOFF,
