@@ -69,9 +69,7 @@ class Route(_message.Message):
 
     @_builtins.property
     def access(self) -> _service_pb2.Access:
-        """Replaces the service's `access`. Absent: the service's. With `public`, the match must name a
-        method and no header: the token is checked before headers are.
-        """
+        """Replaces the service's `access`. Absent: the service's."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,190 @@
+"""What holds for whatever is compiled."""
+
+import subprocess
+import sys
+from types import MappingProxyType
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from gateway import model
+from gateway.compile import envoy_api
+from gateway.compile.compiler import Compiled, compile_all, compile_changes
+from gateway.compile.descriptors import InvalidDescriptors, merge, methods
+from gateway.compile.options import EdgeOptions
+from tests.fixtures.echo import SERVICE, descriptor_set
+
+
+OPTIONS = EdgeOptions()
+NAMES = ("services/a", "services/b", "services/c")
+
+
+def test_the_descriptors_beside_the_code_are_fresh():
+    # In a process of its own: importing envoy-data-plane warns.
+    command = [sys.executable, "-m", "gateway.compile.derive", "--check"]
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, env=path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_running_gateway_does_not_load_envoys_dataclasses():
+    program = (
+        "import sys, gateway.app, gateway.compile.envoy_api as api; api.pool();"
+        "sys.exit('envoy_data_plane' in sys.modules or 'pydantic' in sys.modules)"
+    )
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", program], env=path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "presence"),
+    [
+        ("envoy.config.core.v3.SocketAddress", {"port_value": 0}, "port_value"),
+        ("envoy.config.route.v3.RouteMatch", {"prefix": ""}, "prefix"),
+        ("envoy.config.route.v3.HeaderMatcher", {"present_match": False}, "present_match"),
+        ("envoy.config.core.v3.ConfigSource", {"ads": {}}, "ads"),
+        ("envoy.config.listener.v3.Listener", {"enable_reuse_port": {}}, "enable_reuse_port"),
+    ],
+)
+def test_what_is_set_to_nothing_is_still_set(name, fields, presence):
+    message = envoy_api.make(name, **fields)
+    again = envoy_api.message_class(name).FromString(message.SerializeToString())
+    assert again.HasField(presence)
+
+
+@st.composite
+def services(draw):
+    name = draw(st.sampled_from(NAMES))
+    described = draw(st.booleans())
+    return model.Service(
+        name=name,
+        identity=name.removeprefix("services/"),
+        grpc_services=draw(
+            st.sampled_from(
+                [(), (f"test.{name[-1]}.v1.One",), (SERVICE,) if name[-1] == "a" else ()]
+            )
+        ),
+        json_prefixes=draw(st.sampled_from([(), ("x",), ("x", "y")])),
+        descriptor_set=descriptor_set() if described else b"",
+        endpoints=draw(st.sampled_from([(), (model.Endpoint(address="::1", port=1),)])),
+        access=draw(st.sampled_from([model.Access(), model.Access(public=True)])),
+    )
+
+
+@st.composite
+def routes(draw):
+    parent = draw(st.sampled_from(NAMES))
+    return model.Route(
+        name=f"{parent}/routes/{draw(st.sampled_from('rs'))}",
+        grpc_service=draw(st.sampled_from([SERVICE, f"test.{parent[-1]}.v1.One"])),
+        grpc_method=draw(st.sampled_from(["", "Echo"])),
+        destinations=(model.Destination(service=draw(st.sampled_from(NAMES)), weight=1),),
+        access=draw(st.sampled_from([None, model.Access(public=True)])),
+    )
+
+
+CHANGES = st.lists(
+    st.tuples(st.one_of(services(), routes()), st.booleans(), st.sampled_from(["{}", "{} "])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(CHANGES)
+@settings(deadline=None, max_examples=100)
+def test_changes_one_by_one_come_to_the_same_as_all_at_once(changes):
+    compiled = compile_all(model.Catalog(), "{}", OPTIONS)
+    catalog, jwks = compiled.catalog, "{}"
+    for revision, (value, delete, jwks) in enumerate(changes, start=1):
+        catalog = catalog.with_object(revision, value.name, None if delete else value)
+        touched = {value.name.partition("/routes/")[0]}
+        compiled = compile_changes(compiled, catalog, jwks, OPTIONS, touched)
+    whole = compile_all(catalog, jwks, OPTIONS)
+    for flavour in ("edge", "proxyless"):
+        ours = {k: dict(v) for k, v in getattr(compiled, flavour).resources.items() if v}
+        theirs = {k: dict(v) for k, v in getattr(whole, flavour).resources.items() if v}
+        assert ours == theirs
+
+
+def test_a_change_shares_what_it_does_not_touch():
+    catalog = model.Catalog()
+    for revision, name in enumerate(NAMES):
+        service = model.Service(name=name, identity="x", grpc_services=(f"t.{name[-1]}.S",))
+        catalog = catalog.with_object(revision, name, service)
+    before = compile_all(catalog, "{}", OPTIONS)
+    moved = model.Service(
+        name=NAMES[0],
+        identity="x",
+        grpc_services=("t.a.S",),
+        endpoints=(model.Endpoint(address="::1", port=1),),
+    )
+    after = compile_changes(
+        before, catalog.with_object(9, NAMES[0], moved), "{}", OPTIONS, {NAMES[0]}
+    )
+    for kind in ("CDS", "LDS", "RDS", "SRDS", "ECDS"):
+        assert after.edge.resources[kind] is before.edge.resources[kind]
+    assert after.edge.resources["EDS"] != before.edge.resources["EDS"]
+    assert after.edge.revision == 9
+
+
+def test_versions_are_the_same_in_another_process():
+    program = (
+        "from tests.golden.gateway.test_compile import *;"
+        "c = compile_all(catalog(), JWKS, OPTIONS);"
+        "print(sorted((k, r.name, r.version) for f in (c.edge, c.proxyless)"
+        " for k, m in f.resources.items() for r in m.values()))"
+    )
+    path = {"PYTHONPATH": ":".join(sys.path)}
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", program], env=path, check=True, capture_output=True
+        ).stdout
+        for _ in range(3)
+    }
+    assert len(runs) == 1
+
+
+def test_nothing_at_all_still_denies_by_default():
+    compiled = compile_all(model.Catalog(), '{"keys":[]}', OPTIONS)
+    assert isinstance(compiled, Compiled)
+    (listener,) = compiled.edge.resources["LDS"].values()
+    assert listener.name == "edge"
+    config = envoy_api.make("envoy.config.core.v3.TypedExtensionConfig")
+    config.ParseFromString(compiled.edge.resources["ECDS"]["envoy.filters.http.jwt_authn"].value)
+    rules = (
+        envoy_api.message_class("envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication")
+        .FromString(config.typed_config.value)
+        .rules
+    )
+    assert [(rule.match.prefix, rule.requires.provider_name) for rule in rules] == [("/", "mesh")]
+
+
+def test_streams_are_told_from_unary_methods():
+    found = {method.name: method.streams for method in methods(descriptor_set())[SERVICE]}
+    assert found == {"Echo": False, "Ticks": True, "Chat": True}
+
+
+def test_descriptor_sets_that_share_files_merge_into_one():
+    merged = merge([descriptor_set(), descriptor_set()])
+    assert methods(merged)[SERVICE] == methods(descriptor_set())[SERVICE]
+
+
+@pytest.mark.parametrize(
+    ("sets", "complaint"),
+    [
+        ([b"\xff"], "FileDescriptorSet"),
+        ([descriptor_set(), descriptor_set().replace(b"Ticks", b"Tocks")], "differs"),
+        ([b"\n\x06\n\x01x\x1a\x01y"], "imports y"),
+    ],
+)
+def test_descriptor_sets_that_do_not_merge_are_refused(sets, complaint):
+    with pytest.raises(InvalidDescriptors, match=complaint):
+        merge(sets)
+
+
+def test_a_catalog_is_not_altered_by_the_next():
+    first = model.Catalog(services=MappingProxyType({}))
+    service = model.Service(name="services/a", identity="a")
+    second = first.with_object(1, service.name, service)
+    assert (dict(first.services), dict(second.services)) == ({}, {"services/a": service})

@@ -1,0 +1,93 @@
+"""What one client refused is withheld from the others, and only that."""
+
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from gateway.xds.feed import Feed, Flavour
+from gateway.xds.resources import BY_KEY, Resource, Snapshot
+from gateway.xds.subscription import Push, Refusal, blame
+from gateway.xds.verdicts import Verdicts
+
+
+CDS = BY_KEY["CDS"]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def snapshot(**versions):
+    found = {name: Resource(name, version, b"") for name, version in versions.items()}
+    return Snapshot(revision=1, resources={"CDS": MappingProxyType(found)})
+
+
+def push(**versions):
+    items = tuple(Resource(name, version, b"") for name, version in versions.items())
+    return Push(kind=CDS, nonce="1", version="v", upserts=items)
+
+
+def refusal(name, version):
+    return Refusal(kind=CDS, resource=Resource(name, version, b""), error="no")
+
+
+def served(verdicts, **versions):
+    found = verdicts.apply(snapshot(**versions)).of(CDS)
+    return {name: item.version for name, item in found.items()}
+
+
+def test_refused_content_gives_way_to_the_last_accepted():
+    verdicts = Verdicts()
+    verdicts.accept(push(a="1", b="1"))
+    verdicts.refuse([refusal("a", "2")], node_id="edge", time=NOW)
+    assert served(verdicts, a="2", b="2") == {"a": "1", "b": "2"}
+    (verdict,) = verdicts.refused()
+    assert (verdict.node_id, verdict.served.version) == ("edge", "1")
+
+
+def test_refused_content_that_has_no_predecessor_is_left_out():
+    verdicts = Verdicts()
+    verdicts.refuse([refusal("a", "1")], node_id="edge", time=NOW)
+    assert served(verdicts, a="1", b="1") == {"b": "1"}
+
+
+def test_changed_content_gets_a_new_chance():
+    verdicts = Verdicts()
+    verdicts.accept(push(a="1"))
+    verdicts.refuse([refusal("a", "2")], node_id="edge", time=NOW)
+    assert served(verdicts, a="3") == {"a": "3"}
+    assert not verdicts.refused()
+
+
+def test_what_some_accept_stays_though_others_refuse_it():
+    verdicts = Verdicts()
+    verdicts.accept(push(a="2"))
+    verdicts.refuse([refusal("a", "2")], node_id="old", time=NOW)
+    assert served(verdicts, a="2") == {"a": "2"}
+    verdicts.accept(push(a="1"))
+    verdicts.refuse([refusal("a", "2")], node_id="old", time=NOW)
+    assert verdicts.accept(push(a="2"))
+    assert served(verdicts, a="2") == {"a": "2"}
+
+
+def test_a_feed_wakes_who_watches_when_what_is_served_changes():
+    feed = Feed()
+    woken = []
+    stop = feed.watch(Flavour.EDGE, lambda: woken.append(1))
+    feed.publish(Flavour.EDGE, snapshot(a="1"))
+    feed.verdicts[Flavour.EDGE].refuse([refusal("a", "1")], node_id="e", time=NOW)
+    feed.reconsider(Flavour.EDGE)
+    assert not feed.newest(Flavour.EDGE).of(CDS)
+    feed.publish(Flavour.PROXYLESS, snapshot(a="1"))
+    assert len(woken) == 2
+    stop()
+    feed.publish(Flavour.EDGE, snapshot(a="2"))
+    assert len(woken) == 2
+
+
+def test_an_error_blames_whole_names_only():
+    named, others = blame(push(**{"services/a": "1", "services/a-b": "1"}), "bad: services/a-b.")
+    assert [item.name for item in named] == ["services/a-b"]
+    assert [item.name for item in others] == ["services/a"]
+
+
+def test_envoy_says_what_it_is_and_everything_else_is_a_grpc_client():
+    assert Flavour.of("envoy") is Flavour.EDGE
+    assert Flavour.of("gRPC C-core") is Flavour.PROXYLESS
+    assert Flavour.of("") is Flavour.PROXYLESS
