@@ -306,7 +306,7 @@ class Edge:
                 seen = await self.get()
                 if seen[0] == 200 and word in ("", seen[1]):
                     return clock() - started
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # polls
         log = (self.folder / "envoy.log").read_text()[-3000:]
         pytest.fail(f"no answer within {within_s} s; last {seen}; Envoy says:\n{log}")
 

@@ -19,7 +19,7 @@ CHANGE_WITHIN_S = 5.0
 async def until(condition, within_s: float = 10.0) -> None:
     async with asyncio.timeout(within_s):
         for pause_s in itertools.chain([0.0], itertools.repeat(0.02)):
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s)  # polls
             if await condition():
                 return
 
