@@ -91,7 +91,7 @@ class Loader:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
         self._ledger.quarantined_bytes += mended.quarantined_bytes
         for record in mended.records:
-            segment.rows += self._judge_again(segment, _request(mended, record), record)
+            segment.rows += await self._judge_again(segment, mended, record)
         found = await self._count(segment)
         log.info(
             "segment_left",
@@ -161,17 +161,19 @@ class Loader:
             first = await self._load_part(segment, mended, part[:half])
             return first + await self._load_part(segment, mended, part[half:])
         keep(self._quarantine, segment, part[0], mended.data)
-        request = _request(mended, part[0])
-        rows = self._judge_again(segment, request, part[0])
+        rows = await self._judge_again(segment, mended, part[0])
         self._ledger.quarantined_rows[segment.signal] += rows
-        self._ledger.quarantined_bytes += len(request)
+        self._ledger.quarantined_bytes += part[0].end - part[0].start
         log.error("record_quarantined", segment=segment.number, rows=rows)
         return 0
 
-    def _judge_again(self, segment: Segment, request: bytes, record: Record) -> int:
-        """Return how many rows a logged *request* makes, and notice its series."""
+    async def _judge_again(self, segment: Segment, mended: Mended, record: Record) -> int:
+        """Return how many rows a logged *record* makes, and notice its series."""
+        request = mended.data[record.body : record.body + record.request_bytes]
         try:
-            scan = self._scanner.judge(segment.signal, request, record.received_ns, record.tenant)
+            scan = await asyncio.to_thread(
+                self._scanner.judge, segment.signal, request, record.received_ns, record.tenant
+            )
         except InvalidInput:
             return 0  # An older scanner let it in. If it can't be loaded, it is quarantined.
         self._catalog.notice(scan.new_series)
@@ -188,7 +190,3 @@ class Loader:
             f"DELETE FROM {TABLES[segment.signal]} WHERE segment = {segment.number}"
             " SETTINGS lightweight_deletes_sync = 2"
         )
-
-
-def _request(mended: Mended, record: Record) -> bytes:
-    return mended.data[record.body : record.body + record.request_bytes]

@@ -5,10 +5,15 @@ import time
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -19,10 +24,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from telemetry.app import serve
+from telemetry.intake.service import METHODS
+from telemetry.scan.shapes import Signal
 from telemetry.settings import Settings
 from telemetry.store.model import LogQuery, Matcher, MatchOp
 from telemetry.store.reader import Reader
 from telemetry.store.sessions import Sessions
+from tests.contract.telemetry_intake import otlp_requests
 
 
 RESOURCE = Resource({"service.name": "board", "service.instance.id": "7", "host.name": "h"})
@@ -195,12 +203,41 @@ async def test_bytes_that_are_no_otlp_are_refused_for_good(settings, ca, run_ser
         run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
         ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
     ):
-        export = channel.unary_unary(
-            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-        )
+        export = channel.unary_unary(METHODS[Signal.METRICS])
         empty = await export(b"", timeout=5)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await export(b"\x0a\xff", timeout=5)
 
     assert empty == b""
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_sender_that_must_wait_is_told_how_long(tmp_path, ca, run_serve):
+    settings = Settings(state_dir=tmp_path / "state", log_bytes_max=500)
+    request = otlp_requests.gauges("g", range(100), time.time_ns())
+    async with (
+        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
+        ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await channel.unary_unary(METHODS[Signal.METRICS])(request, timeout=5)
+
+    status = rpc_status.from_call(refused.value)
+    retry = RetryInfo()
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert any(detail.Unpack(retry) for detail in status.details)
+    assert retry.retry_delay.seconds > 0
+
+
+async def test_points_that_are_refused_are_counted_to_their_sender(settings, ca, run_serve):
+    async with (
+        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
+        ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
+    ):
+        answer = await channel.unary_unary(METHODS[Signal.METRICS])(
+            otlp_requests.metrics(time.time_ns()), timeout=5
+        )
+
+    told = ExportMetricsServiceResponse.FromString(answer).partial_success
+    assert told.rejected_data_points == 6
+    assert "1 DELTA" in told.error_message
