@@ -59,7 +59,9 @@ class Load:
         while not self.stop.is_set():
             tasks.create_task(self._call())
             number += 1
-            await asyncio.sleep(max(0, started + number / CALLS_PER_SECOND - time.monotonic()))
+            await asyncio.sleep(
+                max(0, started + number / CALLS_PER_SECOND - time.monotonic())
+            )  # paces
 
     async def _call(self):
         try:
@@ -79,7 +81,7 @@ class Load:
                 await chat.write(EchoMessage(text=str(number)))
                 async with asyncio.timeout(DEADLINE_S):
                     assert (await chat.read()).text == str(number)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # paces
             await chat.done_writing()
             assert await chat.read() is grpc.aio.EOF
             assert await chat.code() is grpc.StatusCode.OK
@@ -113,7 +115,7 @@ async def change_often(mesh, servers):
     for number in range(CHANGES):
         started = time.monotonic()
         await changes[number % len(changes)](number)
-        await asyncio.sleep(max(0, started + CHANGE_EVERY_S - time.monotonic()))
+        await asyncio.sleep(max(0, started + CHANGE_EVERY_S - time.monotonic()))  # paces
 
 
 def spare(number):
