@@ -13,6 +13,7 @@ from telemetry.promql.functions import (
     dates,
     elementwise,
     histograms,
+    info,
     labelling,
     over_time,
     presence,
@@ -114,6 +115,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "absent": Function(presence.absent),
     "absent_over_time": Function(presence.absent_over_time),
     # Labels and order
+    "info": Function(info.info),
     "label_join": Function(labelling.label_join),
     "label_replace": Function(labelling.label_replace),
     "sort": Function(labelling.sort),

@@ -16,7 +16,7 @@ from tests.scenarios.telemetry_query.promqltest import SCRIPTS, Verdict, run
 
 
 TABLE = Path(__file__).with_name("unsupported.toml")
-FLOAT_EVALS_AT_LEAST = 1000
+FLOAT_EVALS_AT_LEAST = 1100
 NAMES = (
     "aggregators",
     "at_modifier",

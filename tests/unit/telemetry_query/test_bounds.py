@@ -122,7 +122,7 @@ def test_a_budget_looks_at_the_clock_with_each_spending():
         "1 == 2",
         "x[0s]",
         "",
-        "info(x)",
+        "histogram_stddev(x)",
         "(" * 300 + "x" + ")" * 300,
         "- " * 400 + "x",
         "x" + "+x" * 30_000,
