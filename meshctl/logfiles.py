@@ -19,7 +19,8 @@ FOLLOW_INTERVAL_S = 0.2
 async def keep_small(folder: Path) -> None:
     """Rotate the logs in *folder* until cancelled."""
     while True:
-        await asyncio.to_thread(rotate, folder, FILE_BYTES_MAX)
+        with contextlib.suppress(OSError):  # A full disk: tried again.
+            await asyncio.to_thread(rotate, folder, FILE_BYTES_MAX)
         await asyncio.sleep(CHECK_INTERVAL_S)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from meshctl import control, logfiles
 from meshctl.demo.counts import read_counts
+from meshctl.figures import Figures
 from meshctl.measure import pss_bytes
 from meshctl.parts.part import Part, Phase, Status
 from meshctl.parts.table import parts
@@ -37,21 +38,22 @@ class Mesh:
         self.site = site
         self._began = time.monotonic()
         self._supervisor = Supervisor(table(site), site.state, tell=tell)
+        self._figures = Figures(site.telemetry_socket)
         self.ready_after_s = 0.0
         """How long it took until everything was ready; 0 until then."""
 
     async def run(self) -> None:
         """Run everything until `stop`."""
-        async with control.served(self.site.state.control, self._handlers()):
-            keeping = asyncio.ensure_future(logfiles.keep_small(self.site.state.logs))
-            watching = asyncio.ensure_future(self._note_ready())
-            try:
-                await self._supervisor.run()
-            finally:
-                for task in (keeping, watching):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
+        door = control.served(self.site.state.control, self._handlers())
+        async with door, asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(logfiles.keep_small(self.site.state.logs), name="logs"),
+                tasks.create_task(self._figures.run(), name="figures"),
+                tasks.create_task(self._note_ready(), name="ready"),
+            ]
+            await self._supervisor.run()
+            for task in beside:
+                task.cancel()
 
     def stop(self) -> None:
         self._supervisor.stop()
@@ -78,6 +80,7 @@ class Mesh:
             "memory_bytes": sum(costs.values()),
             "meshctl_memory_bytes": costs.get(own, 0),
             "parts": rows,
+            "figures": dict(self._figures.known),
             "counts": counts(site.state.folder),
         }
 

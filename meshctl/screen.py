@@ -111,8 +111,9 @@ def _login(status: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(status: Mapping[str, Any]) -> list[str]:
-    """What the demo counts, and how fast."""
-    found = []
+    """What the mesh and the demo count, and how fast."""
+    figures = [f"{name} {number:.3g}" for name, number in status["figures"].items()]
+    found = [f"mesh       {', '.join(figures)}"] if figures else []
     for name, said in status["counts"].items():
         rates, numbers = said.get("rates", {}), said.get("counts", {})
         words = [

@@ -68,6 +68,11 @@ class Site:
         return gateway_socket(self.state.run)
 
     @property
+    def telemetry_socket(self) -> Path:
+        """Where telemetry answers Prometheus's HTTP API to us."""
+        return self.state.run / "telemetry" / "http.sock"
+
+    @property
     def ca_file(self) -> Path:
         """Roots to trust at the edge, for clients that are no part of the mesh."""
         return self.state.folder / "ca.pem"

@@ -222,9 +222,9 @@ class Supervisor:
             announced = stack.enter_context(
                 Announcements(self._state.run / f"{life.part.name}.notify")
             )
-            ended = self._start(life, command, announced)
             began = time.monotonic()
             try:
+                ended = self._start(life, command, announced)
                 await self._become_ready(life, announced, ended)
                 life.ready_after_s = time.monotonic() - began
                 life.problem = ""
@@ -300,7 +300,8 @@ class Supervisor:
 
     def _finish(self, life: _Life) -> None:
         """Leave nothing of the process behind: not itself, no child, no record."""
-        assert life.process is not None
+        if life.process is None:
+            return  # It couldn't even be started.
         _signal(life.process, signal.SIGKILL)
         if life.leader is not None:
             kill_session(life.leader)

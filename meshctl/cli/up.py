@@ -99,10 +99,12 @@ def _settings(words: tuple[str, ...]) -> Mapping[str, str]:
 
 async def _run(context: Context, options: Options, *, drawn: bool) -> int:
     def tell(part: str, what: str) -> None:
-        if not drawn:
-            click.echo(f"{time.strftime('%H:%M:%S')} {part}: {what}")
-        with context.state.log_file("meshctl").open("a") as log:
-            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {part}: {what}\n")
+        # That nobody reads it any more, or that the disk is full, must not end the mesh.
+        with contextlib.suppress(OSError):
+            with context.state.log_file("meshctl").open("a") as log:
+                log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {part}: {what}\n")
+            if not drawn:
+                click.echo(f"{time.strftime('%H:%M:%S')} {part}: {what}")
 
     async with opened(context.state, options, tell) as mesh, asyncio.TaskGroup() as tasks:
         loop = asyncio.get_running_loop()
@@ -115,12 +117,19 @@ async def _run(context: Context, options: Options, *, drawn: bool) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, stop)
-        showing = tasks.create_task(_draw(mesh) if drawn else _print(mesh), name="screen")
+        showing = tasks.create_task(_show(mesh, drawn=drawn), name="screen")
         await mesh.run()
         showing.cancel()
     took = f" after {time.monotonic() - asked_at:.1f} s" if asked_at else ""
-    click.echo(f"stopped{took}; the data stays in {context.state.folder}")
+    with contextlib.suppress(OSError):
+        click.echo(f"stopped{took}; the data stays in {context.state.folder}")
     return exits.OK
+
+
+async def _show(mesh: Mesh, *, drawn: bool) -> None:
+    """Show the mesh until cancelled, or until nobody is there to see it."""
+    with contextlib.suppress(OSError):
+        await (_draw(mesh) if drawn else _print(mesh))
 
 
 async def _draw(mesh: Mesh) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 
@@ -22,8 +25,8 @@ from meshctl.site import Site
 
 TOKEN_TTL = timedelta(hours=12)
 RENEW_AFTER_S = TOKEN_TTL.total_seconds() / 2
-RETRY_S = 30.0
-NEEDS = ("envoy", "notifier", "syncd")
+LOOK_S = 30.0
+NEEDS = ("gateway", "envoy", "notifier", "syncd")
 CALLS = (*NEEDS, "telemetry")
 
 Mint = Callable[[Admin], Awaitable[bytes]]
@@ -64,14 +67,15 @@ def flightinfo(site: Site) -> Part:
 
     async def prepare() -> Command:
         await site.admit("flightinfo")
-        write_private(token, await _minted(site, mint))
+        if not _is_fresh(token):
+            write_private(token, await _minted(site, mint))
         environment = site.environment(
             "flightinfo", **_edge(site, "flightinfo"), token_file=str(token)
         )
         return site.python("meshctl.demo", "flightinfo", environment=environment)
 
     async def keep(_send: Send) -> None:
-        await _renew(lambda: _minted(site, mint), lambda fresh: write_private(token, fresh))
+        await _renew(token, lambda: _minted(site, mint))
 
     return Part(
         name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
@@ -93,13 +97,14 @@ def devices(site: Site) -> Part:
         return json.dumps(made).encode()
 
     async def prepare() -> Command:
-        write_private(tokens, await _minted(site, mint))
+        if not _is_fresh(tokens):
+            write_private(tokens, await _minted(site, mint))
         environment = site.environment("devices", **_edge(site, "devices"), tokens_file=str(tokens))
         del environment["DEVICES_JOIN_FILE"]
         return site.python("meshctl.demo", "devices", environment=environment)
 
     async def keep(_send: Send) -> None:
-        await _renew(lambda: _minted(site, mint), lambda fresh: write_private(tokens, fresh))
+        await _renew(tokens, lambda: _minted(site, mint))
 
     return Part(
         name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
@@ -117,6 +122,11 @@ def _edge(site: Site, name: str) -> dict[str, str]:
     }
 
 
+def _is_fresh(path: Path) -> bool:
+    """Whether the tokens in *path* will do for long, so that the gateway may be away."""
+    return path.exists() and time.time() - path.stat().st_mtime < RENEW_AFTER_S
+
+
 async def _minted(site: Site, mint: Mint) -> bytes:
     try:
         async with Admin(site.gateway_socket) as admin:
@@ -125,13 +135,11 @@ async def _minted(site: Site, mint: Mint) -> bytes:
         raise told(error) from None
 
 
-async def _renew(fetch: Callable[[], Awaitable[bytes]], store: Callable[[bytes], None]) -> None:
+async def _renew(path: Path, fetch: Callable[[], Awaitable[bytes]]) -> None:
     """Replace tokens long before they expire; the gateway may be away for a while."""
-    wait_s = RENEW_AFTER_S
     while True:
-        await asyncio.sleep(wait_s)
-        try:
-            store(await fetch())
-            wait_s = RENEW_AFTER_S
-        except MeshctlError:
-            wait_s = RETRY_S
+        await asyncio.sleep(LOOK_S)
+        if _is_fresh(path):
+            continue
+        with contextlib.suppress(MeshctlError):
+            write_private(path, await fetch())

@@ -31,6 +31,7 @@ def status(*parts, **facts):
         "memory_bytes": 100 * 1024 * 1024,
         "meshctl_memory_bytes": 0,
         "parts": list(parts),
+        "figures": {},
         "counts": {},
     }
     return {**row, **facts}
@@ -66,6 +67,12 @@ def test_counts_are_shown_with_their_rates():
     text = "\n".join(lines(status(part("syncd"), counts={"mailsink": counted})))
 
     assert "mailsink   mails 12 (1.5/s), bytes 0" in text
+
+
+def test_figures_of_telemetry_are_shown_in_the_order_they_come():
+    text = "\n".join(lines(status(part("syncd"), figures={"calls/s": 12.345, "series": 700.0})))
+
+    assert "mesh       calls/s 12.3, series 700" in text
 
 
 def test_a_count_that_is_a_share_of_another_is_left_to_its_own_screen():
