@@ -21,7 +21,7 @@ from meshctl.demo.day import DEFAULT_DATE
 from meshctl.demo.passengers import DEFAULT_PASSENGERS, PASSENGERS_MAX
 from meshctl.demo.replay import DEFAULT_SPEED
 from meshctl.demo.screen import Snapshot, headline, render
-from meshctl.demo.settings import DEFAULT_DEVICES, DEFAULT_TENANT, DEVICES_MAX, SPEED_MAX
+from meshctl.demo.settings import DEFAULT_DEVICES, DEFAULT_TENANT, DEVICES_MAX, SPEED_MAX, SPEED_MIN
 from meshctl.demo.steering import Steering, more_tokens_file, read_steering
 from meshctl.private import write_private
 
@@ -39,7 +39,7 @@ TOKEN_TTL = timedelta(hours=24)
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(0.01, SPEED_MAX),
+    type=click.FloatRange(SPEED_MIN, SPEED_MAX),
     help=f"Simulated seconds a second; at first {DEFAULT_SPEED:g}, a day in ten minutes.",
 )
 @click.option(

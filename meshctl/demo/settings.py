@@ -21,6 +21,7 @@ from meshkit.settings import MeshSettings, Range
 DEFAULT_TENANT = "nyc"
 DEFAULT_DEVICES = 20
 DEVICES_MAX = 1000
+SPEED_MIN = 0.1
 SPEED_MAX = 100_000.0
 
 
@@ -81,7 +82,7 @@ class FlightinfoSettings(EdgeSettings):
     token_file: Path = Path("token")
     """Its token for the edge, as plain text. Read again whenever the file changes."""
 
-    speed: Annotated[float, Range(0.01, SPEED_MAX)] = DEFAULT_SPEED
+    speed: Annotated[float, Range(SPEED_MIN, SPEED_MAX)] = DEFAULT_SPEED
     """Simulated seconds a second; 144 is a day in ten minutes."""
 
     loops: Annotated[int, Range(0, 1_000_000)] = 0

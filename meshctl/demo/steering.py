@@ -15,7 +15,7 @@ from pathlib import Path
 
 from meshctl.demo.counts import read_json, replace_json
 from meshctl.demo.passengers import PASSENGERS_MAX
-from meshctl.demo.settings import DEVICES_MAX, SPEED_MAX
+from meshctl.demo.settings import DEVICES_MAX, SPEED_MAX, SPEED_MIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def read_steering(path: Path | None) -> Steering:
     nonce = found.get("nonce")
     return Steering(
         date=_date(found.get("date")),
-        speed=_number(found, "speed", 0.01, SPEED_MAX),
+        speed=_number(found, "speed", SPEED_MIN, SPEED_MAX),
         loops=_whole(found, "loops", 0, 1_000_000),
         passengers=_whole(found, "passengers", 1, PASSENGERS_MAX),
         devices=_whole(found, "devices", 0, DEVICES_MAX),
