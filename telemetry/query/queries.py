@@ -64,7 +64,7 @@ class Queries:
         self.limits = limits or QueriesLimits()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(self.limits.concurrent_max, "promql")
-        self._under_way = 0
+        self._under_way: set[threading.Event] = set()
         meter = metrics.get_meter("telemetry")
         self._duration = meter.create_histogram(
             "telemetry.query.duration",
@@ -145,7 +145,9 @@ class Queries:
         await self._run("warm", lambda _: warm())
 
     def close(self) -> None:
-        """Take no more queries and let go of the threads."""
+        """Take no more queries, end those under way, and let go of the threads."""
+        for stop in self._under_way:
+            stop.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _engine(self, tenant: str, asked: timedelta | None) -> Engine:
@@ -158,7 +160,7 @@ class Queries:
         return Engine(source=source, limits=limits)
 
     async def _run(self, kind: str, evaluate: Callable[[threading.Event], _T]) -> _T:
-        if self._under_way >= self.limits.concurrent_max + self.limits.waiting_max:
+        if len(self._under_way) >= self.limits.concurrent_max + self.limits.waiting_max:
             raise Overloaded(
                 "QUERY_QUEUE_FULL",
                 "Too many queries wait already.",
@@ -166,12 +168,12 @@ class Queries:
             )
         stop = threading.Event()
         started = time.monotonic()
-        self._under_way += 1
+        self._under_way.add(stop)
         try:
             return await self._loop.run_in_executor(self._threads, evaluate, stop)
         finally:
             stop.set()
-            self._under_way -= 1
+            self._under_way.discard(stop)
             self._duration.record(time.monotonic() - started, {"kind": kind})
 
     def _bounded(self, answer: Answer) -> Answer:
