@@ -166,7 +166,6 @@ def compose(message: Message, *, sender: tuple[str, str], domain: str) -> bytes:
     mail["Date"] = format_datetime(message.create_time)
     mail["Message-ID"] = message_id(message, domain)
     mail["Auto-Submitted"] = "auto-generated"
-    mail["Content-Language"] = message.locale
     mail["X-AeroFusion-Notification"] = names.notification_name(
         message.tenant, message.notification
     )
@@ -177,6 +176,8 @@ def compose(message: Message, *, sender: tuple[str, str], domain: str) -> bytes:
         mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
         # Chance has no place here: a repeat must be the same mail, to the byte.
         mail.set_boundary(f"={message.delivery}=")
+    # Last: setting a content takes all headers away that are about it.
+    mail["Content-Language"] = message.locale
     return mail.as_bytes()
 
 

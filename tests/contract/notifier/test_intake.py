@@ -1,7 +1,6 @@
 """What is accepted, what is refused, and how a caller can tell."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -105,60 +104,6 @@ async def test_one_bad_notification_refuses_the_whole_batch_and_names_its_place(
     assert not listed.notifications
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"template": "delay"}, "template"),
-        ({"template": "tenants/other/templates/delay"}, "template"),
-        ({"variables": {"text": "x" * 20_000}}, "variables"),
-        ({"variables": {"text": "a\0b"}}, "variables"),
-        ({"variables": {"number": float("nan")}}, "variables"),
-        ({"channels": ["pigeon"]}, "channels"),
-        ({"topics": ["tenants/airport/topics/"]}, "topics"),
-        ({"category": 99}, "category"),
-        ({"lane": 99}, "lane"),
-        ({"subject_version": -1}, "subject_version"),
-        ({"subject_key": "k" * 257}, "subject_key"),
-        ({"labels": {"k": "v" * 129}}, "labels"),
-        ({"useless_after": datetime.now(UTC) + timedelta(days=31)}, "useless_after"),
-    ],
-)
-async def test_what_is_wrong_is_named_by_its_field(client, changes, field):
-    code, reason, fields = await refused(client.notify("ada", **changes))
-
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NOTIFICATION")
-    assert f"notification.{field}" in fields
-
-
-async def test_nested_variables_have_a_bottom(client):
-    deep: dict = {"end": 1}
-    for _ in range(9):
-        deep = {"more": deep}
-
-    _, reason, fields = await refused(client.notify("ada", variables=deep))
-
-    assert reason == "INVALID_NOTIFICATION"
-    assert fields == {"notification.variables": "nested too deeply"}
-
-
-async def test_deliver_by_behind_useless_after_is_refused(client):
-    now = datetime.now(UTC)
-
-    _, reason, fields = await refused(
-        client.notify("ada", deliver_by=now + timedelta(hours=2), useless_after=now)
-    )
-
-    assert reason == "INVALID_NOTIFICATION"
-    assert "notification.deliver_by" in fields
-
-
-async def test_nobody_to_notify_is_refused(client):
-    _, reason, fields = await refused(client.notify())
-
-    assert reason == "INVALID_NOTIFICATION"
-    assert "notification.recipients" in fields
-
-
 async def test_an_unknown_template_is_not_found(client):
     await client.add_recipient("ada")
 
@@ -175,9 +120,8 @@ async def test_an_unknown_recipient_is_not_found(client):
     assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "RECIPIENT_NOT_FOUND")
 
 
-@pytest.mark.parametrize("name", ["", "x", "tenants/airport/notifications/", "tenants//notifications/a"])
-async def test_a_malformed_name_is_invalid(client, name):
-    code, reason, fields = await refused(client.get(name))
+async def test_a_malformed_name_is_invalid(client):
+    code, reason, fields = await refused(client.get("tenants//notifications/a"))
 
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NAME")
     assert "name" in fields
@@ -216,28 +160,6 @@ async def test_lists_page_through_everything_once(client):
             break
 
     assert seen == made[::-1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"addresses": [recipient_pb.Address(channel="email", value="ada")]}, "addresses"),
-        ({"addresses": [recipient_pb.Address(channel="email", value="a@b.c\r\nBcc: x@y.z")]}, "addresses"),
-        ({"addresses": [recipient_pb.Address(channel="inapp", value="x")]}, "addresses"),
-        ({"addresses": [recipient_pb.Address(channel="pigeon", value="x")]}, "addresses"),
-        ({"channels": ["pigeon"]}, "channels"),
-        ({"locale": "not a locale"}, "locale"),
-        ({"time_zone": "../../etc/passwd"}, "time_zone"),
-        ({"time_zone": "Mars/Olympus"}, "time_zone"),
-        ({"display_name": "x" * 201}, "display_name"),
-        ({"preferences": [recipient_pb.CategoryPreference(category=1)]}, "preferences"),
-    ],
-)
-async def test_a_bad_recipient_is_refused_by_field(client, changes, field):
-    code, reason, fields = await refused(client.add_recipient("ada", **changes))
-
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_RECIPIENT")
-    assert f"recipient.{field}" in fields
 
 
 async def test_a_stale_etag_is_refused(client):
@@ -301,32 +223,6 @@ async def test_a_deleted_recipient_is_gone_with_inbox_and_subscriptions(client):
     assert found.timeline[-1].reason == pb.REASON_EMPTY_AUDIENCE
 
 
-@pytest.mark.parametrize(
-    ("content", "field"),
-    [
-        ({"text": "{{ broken"}, "contents[0].text"),
-        ({"text": "{% include 'x' %}"}, "contents[0].text"),
-        ({"text": "{{ x | safe }}"}, None),
-        ({"text": ""}, "contents[0].text"),
-        ({"subject": ""}, "contents[0].subject"),
-        ({"channel": "pigeon"}, "contents[0].channel"),
-        ({"locale": "tr"}, "contents"),
-        ({"text": "{% for i in (1..3) %}{% endfor %}" * 200}, "contents[0].text"),
-    ],
-)
-async def test_a_bad_template_is_refused_by_field(client, content, field):
-    values = {"channel": "email", "subject": "s", "text": "t"} | content
-    call = client.add_template(contents=[template_pb.TemplateContent(**values)])
-    if field is None:
-        await call
-        return
-
-    code, reason, fields = await refused(call)
-
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TEMPLATE")
-    assert f"template.{field}" in fields
-
-
 async def test_a_template_gets_a_version_only_when_it_changes(client):
     await client.add_template()
     await client.add_template()
@@ -341,3 +237,26 @@ async def test_a_template_gets_a_version_only_when_it_changes(client):
 
     assert newest.template.version == 2
     assert first.template.display_name == ""
+
+
+async def test_what_is_wrong_comes_back_as_field_violations(client):
+    code, reason, fields = await refused(client.notify(template="delay", channels=["pigeon"]))
+    _, recipient_reason, recipient_fields = await refused(
+        client.add_recipient("ada", time_zone="Mars/Olympus")
+    )
+    _, template_reason, template_fields = await refused(
+        client.add_template(
+            contents=[template_pb.TemplateContent(channel="email", subject="s", text="{{ broken")]
+        )
+    )
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_NOTIFICATION")
+    assert set(fields) == {
+        "notification.template",
+        "notification.channels",
+        "notification.recipients",
+    }
+    assert recipient_reason == "INVALID_RECIPIENT"
+    assert list(recipient_fields) == ["recipient.time_zone"]
+    assert template_reason == "INVALID_TEMPLATE"
+    assert list(template_fields) == ["template.contents[0].text"]
