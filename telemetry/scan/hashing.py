@@ -67,7 +67,7 @@ def xxhash64(data: Bytes, start: int, stop: int) -> np.uint64:
         acc = _rotl(acc ^ (number32(data, at) * _P1), 23) * _P2 + _P3
         at += 4
     while at < stop:
-        acc = _rotl(acc ^ (np.uint64(data[at]) * _P5), 11) * _P1
+        acc = _rotl(acc ^ (np.uint64(data[np.uint64(at)]) * _P5), 11) * _P1
         at += 1
     acc = (acc ^ (acc >> np.uint64(33))) * _P2
     acc = (acc ^ (acc >> np.uint64(29))) * _P3

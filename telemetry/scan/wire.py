@@ -79,10 +79,12 @@ def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Return the varint at *at* and where it ends; -1 if cut off, -2 if over 64 bits."""
     value = _U0
     shift = _U0
+    if at < end and data[np.uint64(at)] < 0x80:
+        return np.uint64(data[np.uint64(at)]), at + 1
     for i in range(10):
         if at + i >= end:
             return value, -1
-        byte = np.uint64(data[at + i])
+        byte = np.uint64(data[np.uint64(at + i)])
         if i == 9 and byte != np.uint64(1):  # ClickHouse refuses a tenth byte of 0, too.
             return value, -2
         value |= (byte & _U7F) << shift
@@ -206,17 +208,27 @@ def field(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
 
 @compiled
 def number64(data: Bytes, start: int) -> np.uint64:
-    """Return the little-endian 64-bit number at *start*."""
-    value = _U0
-    for i in range(8):
-        value |= np.uint64(data[start + i]) << np.uint64(8 * i)
-    return value
+    """Return the little-endian 64-bit number at *start*: written out, it is one load."""
+    at = np.uint64(start)  # An unsigned index isn't checked for being negative.
+    return (
+        np.uint64(data[at])
+        | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
+        | np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
+        | np.uint64(data[at + np.uint64(4)]) << np.uint64(32)
+        | np.uint64(data[at + np.uint64(5)]) << np.uint64(40)
+        | np.uint64(data[at + np.uint64(6)]) << np.uint64(48)
+        | np.uint64(data[at + np.uint64(7)]) << np.uint64(56)
+    )
 
 
 @compiled
 def number32(data: Bytes, start: int) -> np.uint64:
     """Return the little-endian 32-bit number at *start*."""
-    value = _U0
-    for i in range(4):
-        value |= np.uint64(data[start + i]) << np.uint64(8 * i)
-    return value
+    at = np.uint64(start)
+    return (
+        np.uint64(data[at])
+        | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
+        | np.uint64(data[at + np.uint64(2)]) << np.uint64(16)
+        | np.uint64(data[at + np.uint64(3)]) << np.uint64(24)
+    )
