@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,16 @@ from grpc_status import rpc_status
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from aerofusion.notify.v1 import inbox_service_pb2, inbox_service_pb2_grpc
+from aerofusion.notify.v1 import (
+    inbox_service_pb2,
+    inbox_service_pb2_grpc,
+    notification_service_pb2,
+    notification_service_pb2_grpc,
+    recipient_service_pb2,
+    recipient_service_pb2_grpc,
+    template_service_pb2,
+    template_service_pb2_grpc,
+)
 from tests.fixtures.waiting import until
 
 
@@ -26,28 +37,54 @@ LIST = inbox_service_pb2.ListInboxMessagesRequest
 
 @pytest.fixture(scope="module")
 def passenger(mesh):
-    """The id of a passenger of the demo who has at least one message in the inbox."""
-    tokens = {}
-
-    def one_with_mail():
-        with mesh.edge_channel() as channel:
-            stub = inbox_service_pb2_grpc.InboxServiceStub(channel)
-            for number in range(1, 60):
-                name = f"p{number}"
-                parent = f"tenants/nyc/recipients/{name}"
-                if name not in tokens:
-                    tokens[name] = mesh.token(f"passengers/{name}", "passenger")
-                try:
-                    answer = stub.ListInboxMessages(
-                        LIST(parent=parent), metadata=bearer(tokens[name]), timeout=10
-                    )
-                except grpc.RpcError:
-                    continue
-                if answer.messages:
-                    return name
-        return None
-
-    return until(one_with_mail, "a message in somebody's inbox", within_s=120)
+    """The id of a passenger who has a message in the inbox."""
+    service = bearer(mesh.token("services/flightinfo", "service"))
+    own = bearer(mesh.token("passengers/traveller", "passenger"))
+    template = template_service_pb2.Template(
+        name="tenants/nyc/templates/hello",
+        default_locale="en",
+        contents=[
+            template_service_pb2.TemplateContent(
+                channel="inapp", locale="en", subject="Hello", text="Welcome."
+            )
+        ],
+    )
+    with mesh.edge_channel() as channel:
+        recipient_service_pb2_grpc.RecipientServiceStub(channel).UpdateRecipient(
+            recipient_service_pb2.UpdateRecipientRequest(
+                recipient=recipient_service_pb2.Recipient(
+                    name=parent_of("traveller"), channels=["inapp"]
+                ),
+                allow_missing=True,
+            ),
+            metadata=service,
+            timeout=10,
+        )
+        template_service_pb2_grpc.TemplateServiceStub(channel).UpdateTemplate(
+            template_service_pb2.UpdateTemplateRequest(template=template, allow_missing=True),
+            metadata=service,
+            timeout=10,
+        )
+        notification_service_pb2_grpc.NotificationServiceStub(channel).CreateNotification(
+            notification_service_pb2.CreateNotificationRequest(
+                parent="tenants/nyc",
+                notification=notification_service_pb2.Notification(
+                    recipients=[parent_of("traveller")], template=template.name
+                ),
+            ),
+            metadata=service,
+            timeout=10,
+        )
+        inbox = inbox_service_pb2_grpc.InboxServiceStub(channel)
+        until(
+            lambda: (
+                inbox.ListInboxMessages(
+                    LIST(parent=parent_of("traveller")), metadata=own, timeout=10
+                ).messages
+            ),
+            "a message in the inbox",
+        )
+    return "traveller"
 
 
 def bearer(token):
@@ -207,6 +244,77 @@ def test_an_oversize_message_is_refused(mesh, passenger):
         )
 
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+PROXYLESS = """
+import sys, grpc
+from aerofusion.notify.v1 import notification_service_pb2 as notify
+from aerofusion.notify.v1 import notification_service_pb2_grpc as notify_grpc
+with grpc.secure_channel("xds:///notifier", grpc.xds_channel_credentials()) as channel:
+    stub = notify_grpc.NotificationServiceStub(channel)
+    request = notify.ListNotificationsRequest(parent="tenants/nyc", page_size=1)
+    try:
+        stub.ListNotifications(request, timeout=15)
+    except grpc.RpcError as error:
+        print(error.code().name)
+    else:
+        print("OK")
+"""
+
+
+def proxyless(mesh, certificates):
+    """Code of a call to `xds:///notifier` by a client that shows *certificates*."""
+    bootstrap = {
+        "xds_servers": [
+            {
+                "server_uri": f"unix:{mesh.gateway_socket}",
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": {"id": "flightinfo-0"},
+        "certificate_providers": {
+            "default": {"plugin_name": "file_watcher", "config": certificates}
+        },
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", PROXYLESS],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(bootstrap),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return run.stdout.strip()
+
+
+def files_of(mesh, service):
+    current = mesh.state / "identity" / service / "current"
+    return {
+        "certificate_file": str(current / "cert.pem"),
+        "private_key_file": str(current / "key.pem"),
+        "ca_certificate_file": str(current / "bundle.pem"),
+        "refresh_interval": "600s",
+    }
+
+
+def test_a_proxyless_client_calls_a_service_with_its_certificate(mesh):
+    assert proxyless(mesh, files_of(mesh, "flightinfo")) == "OK"
+
+
+def test_a_proxyless_client_may_do_no_more_than_its_certificate_allows(mesh):
+    assert proxyless(mesh, files_of(mesh, "mailsink")) == "PERMISSION_DENIED"
+
+
+def test_a_proxyless_client_without_a_certificate_gets_nowhere(mesh):
+    trusted = files_of(mesh, "flightinfo")
+    roots_only = {key: trusted[key] for key in ("ca_certificate_file", "refresh_interval")}
+
+    assert proxyless(mesh, roots_only) == "UNAVAILABLE"
 
 
 def curl(mesh, path, *words):

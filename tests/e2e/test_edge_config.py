@@ -59,9 +59,8 @@ class Load:
         while not self.stop.is_set():
             tasks.create_task(self._call())
             number += 1
-            await asyncio.sleep(
-                max(0, started + number / CALLS_PER_SECOND - time.monotonic())
-            )  # paces
+            due = started + number / CALLS_PER_SECOND
+            await asyncio.sleep(max(0, due - time.monotonic()))  # paces
 
     async def _call(self):
         try:
