@@ -1,4 +1,8 @@
-"""A store with known metrics, logs and spans, and the query side in front of it."""
+"""
+A store with known metrics, logs and spans, and the query side in front of it.
+
+Per module, not longer: a process can have only one store open at a time.
+"""
 
 # ruff: noqa: S608 - the SQL is made of constants
 
@@ -93,7 +97,7 @@ async def _fill(sessions):
         )
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asking(ca, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("asking")
     async with contextlib.AsyncExitStack() as stack:
@@ -121,7 +125,7 @@ async def asking(ca, tmp_path_factory):
         yield Asking(http=http, port=port, grpc_port=grpc_port)
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="package")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def operator(asking, ca):
     """A stub of the operator's."""
     async with ca.workload("operator").channel(

@@ -6,7 +6,7 @@ import pytest
 from tests.contract.telemetry_query.known import BASE_MS, SAMPLES
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 START = BASE_MS / 1000
 END = START + 15 * (SAMPLES - 1)
 

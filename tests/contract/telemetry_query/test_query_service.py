@@ -14,7 +14,7 @@ from meshkit.status import from_rpc_error
 from tests.contract.telemetry_query.known import BASE_MS, SAMPLES, TRACE
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 END_MS = BASE_MS + 15_000 * (SAMPLES - 1)
 
 
