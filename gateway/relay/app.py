@@ -20,6 +20,7 @@ from gateway.relay.upstream import ADS, DELTA, SOTW, Upstream
 from meshkit.errors import FailedPrecondition
 from meshkit.identity import Workload
 from meshkit.main import run_service
+from meshkit.observability import observed
 from meshkit.serving import ListenFailed
 
 
@@ -64,6 +65,18 @@ async def serve(
     _close_folder(settings.socket.parent)
     if workload is None:
         workload = await Workload.open(settings, SERVICE)
+    async with observed("edge", settings.replica, workload, settings.telemetry_address):
+        await _serve(settings, workload, limits, stop=stop, started=started)
+
+
+async def _serve(
+    settings: Settings,
+    workload: Workload,
+    limits: RelayLimits,
+    *,
+    stop: asyncio.Event,
+    started: asyncio.Future[int] | None,
+) -> None:
     shelf = Shelf(settings.shelf_dir)
     await asyncio.to_thread(shelf.load)
     secrets = Secrets()

@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from google.protobuf.message import DecodeError
+from opentelemetry import metrics
 
 from gateway.relay.messages import parse_answer, serialise_answer
 from gateway.relay.session import Answer, Item
@@ -54,6 +56,12 @@ class Shelf:
         self._saved: dict[str, str] = {}
         self._stale: set[str] = set()
         self._generation = 0
+        self._writing = threading.Lock()
+        self._damaged = metrics.get_meter("gateway").create_counter(
+            "relay.generations.damaged",
+            unit="{generation}",
+            description="Stored configurations that did not match their checksums",
+        )
         self.tables: Tables = {}
 
     def load(self) -> None:
@@ -66,6 +74,7 @@ class Shelf:
                 packs = self._read_manifest(number)
                 self.tables = {url: self._read_pack(pack) for url, pack in packs.items()}
             except (OSError, ValueError) as error:
+                self._damaged.add(1)
                 log.error(  # noqa: TRY400 - it is handled: the one before is taken
                     "relay.generation_damaged", generation=number, error=str(error)
                 )
@@ -120,6 +129,10 @@ class Shelf:
             raise
 
     def _write(self, changed: dict[str, tuple[Item, ...]]) -> None:
+        with self._writing:  # A save that was cancelled goes on in its thread.
+            self._write_generation(changed)
+
+    def _write_generation(self, changed: dict[str, tuple[Item, ...]]) -> None:
         packs = dict(self._saved)
         for type_url, items in changed.items():
             ordered = tuple(sorted(items, key=lambda item: item.name))

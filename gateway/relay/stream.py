@@ -125,8 +125,14 @@ class DeltaStream:
             try:
                 await self._decide()
             finally:
+                self._forget_gateway()
                 for helper in helpers:
                     helper.cancel()
+
+    def _forget_gateway(self) -> None:
+        if self._outbox is not None:
+            self._upstream.online.add(-1)
+            self._outbox = None
 
     async def _decide(self) -> None:
         session = self._session
@@ -141,10 +147,11 @@ class DeltaStream:
                     await self._carry_out(session.on_answer(answer))
                 case _Connected(outbox):
                     self._outbox = outbox
+                    self._upstream.online.add(1)
                     log.info("relay.online")
                     await self._carry_out(session.on_connected())
                 case _Lost():
-                    self._outbox = None
+                    self._forget_gateway()
                     log.info("relay.offline")
                     await self._carry_out(session.on_lost())
                 case _SecretsChanged():

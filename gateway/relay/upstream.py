@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from opentelemetry import metrics
 
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Upstream:
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
                 ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ),
+        )
+        self.online = metrics.get_meter("gateway").create_up_down_counter(
+            "relay.streams.online",
+            unit="{stream}",
+            description="Streams of Envoy's that are spliced to the gateway's",
         )
         self._delta: Any = self._channel.stream_stream(f"/{ADS}/{DELTA}")
         self._sotw: Any = self._channel.stream_stream(f"/{ADS}/{SOTW}")
