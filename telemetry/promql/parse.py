@@ -70,13 +70,16 @@ def _parse(text: str) -> nodes.Node:
         # promql-parser can't hand out such a time: it panics.
         raise bad_query("Times before 1970 aren't supported in @.")
     try:
-        tree = pp.parse(text)
+        return _node(pp.parse(text))
     except ValueError as error:
         raise bad_query(f"invalid query: {error}") from error
-    try:
-        return _node(tree)
     except RecursionError as error:
         raise bad_query("The query nests too deep.") from error
+    except BaseException as error:
+        # A panic of the parser's is no Exception; it says nothing that a user could use.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise bad_query("The query can't be read.") from error
 
 
 def _check_shape(text: str, limits: QueryLimits) -> None:
