@@ -25,8 +25,6 @@ from aerofusion_client.store import Store
 
 Call = grpc.aio.StreamStreamCall[contract.SessionRequest, contract.SessionResponse]
 
-log = logging.getLogger(__name__)
-
 TokenProvider = Callable[[], Awaitable[str]]
 """Returns a fresh token for the edge; asked before each connection."""
 
@@ -230,7 +228,7 @@ class SyncClient:
         except Exception as error:
             # The disk, the token provider, or a bug: what is in memory may be ahead of what is
             # on disk, so it is read again. The app's changes are on disk.
-            log.exception("sync session failed")
+            logging.getLogger(__name__).exception("sync session failed")
             self._reload()
             return End(type(error).__name__, None)
         finally:

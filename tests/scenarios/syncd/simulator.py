@@ -234,6 +234,13 @@ class Device:
             push = frames.Push.FromString(self.pushed[index % len(self.pushed)])
             self.server.apply(messages.batch_from(self.name, push.batch))
 
+    def push_beside(self, index: int):
+        """One waiting change overtakes the others in a push of its own; the answer is lost."""
+        waiting = self.replica.unsettled()
+        if waiting:
+            message = frames.MutationBatch(mutations=[waiting[index % len(waiting)]])
+            self.server.apply(messages.batch_from(self.name, message))
+
     def repeat_frame(self, index: int):
         """A copy of an earlier delta or ack arrives, late."""
         if self.heard and self.stream is not None:
@@ -351,6 +358,7 @@ def check(server: Server, devices) -> None:
         for number, result in device.results.items():
             if result.status == frames.MUTATION_STATUS_APPLIED:
                 _check_kept(server, device.written[number], result.seq)
+                _check_own_order(server, device.name, device.written[number])
 
 
 def _check_kept(server: Server, mutation: frames.Mutation, seq: int) -> None:
@@ -364,3 +372,13 @@ def _check_kept(server: Server, mutation: frames.Mutation, seq: int) -> None:
         for name in operation.set.fields:
             cell = record.cells.get(server.slice.fields[name].number)
             assert removed >= seq or (cell is not None and cell.write.seq >= seq)
+
+
+def _check_own_order(server: Server, device: str, mutation: frames.Mutation) -> None:
+    """No older write of the same device stands where this one has written or removed."""
+    for operation in mutation.operations:
+        cells = server.slice.records[operation.record].cells
+        numbers = {server.slice.fields[name].number for name in operation.set.fields}
+        for number, cell in cells.items():
+            if cell.write.device == device and (not numbers or number in numbers):
+                assert cell.write.number >= mutation.number

@@ -28,6 +28,7 @@ actions = st.one_of(
     st.tuples(st.just("exchange")),
     st.tuples(st.just("repeat_push"), small),
     st.tuples(st.just("repeat_frame"), small),
+    st.tuples(st.just("push_beside"), small),
     st.tuples(st.just("clock"), st.integers(-(10**11), 10**11)),
     st.tuples(st.just("time"), st.integers(1, 10_000)),
 )
@@ -61,6 +62,8 @@ def act(server, device, action, *args):
                 device.step_down()
         case "repeat_push":
             device.repeat_push(args[0])
+        case "push_beside":
+            device.push_beside(args[0])
         case "repeat_frame":
             device.repeat_frame(args[0])
         case "clock":
@@ -89,6 +92,8 @@ WEIGHTS = {
     ("repeat_push", 5): 2,
     ("repeat_frame", 3): 2,
     ("repeat_frame", 7): 2,
+    ("push_beside", 0): 1,
+    ("push_beside", 1): 3,
     ("clock", -5_000): 1,
     ("clock", 10**11): 1,
     ("time", 1_500): 2,
