@@ -38,6 +38,8 @@ from meshctl.state import State
 
 GUARD = Path(__file__).parent / "guard.py"
 LEFTOVERS_END_WITHIN_S = 1.5
+KEEP_AGAIN_S = 10.0
+"""After a fault in what goes on beside a part."""
 
 Tell = Callable[[str, str], None]
 """Takes a part's name and what happened to it."""
@@ -279,10 +281,12 @@ class Supervisor:
         process, keep = life.process, life.part.keep
         if keep is None or process is None:
             return
-        keeping = asyncio.ensure_future(keep(process.send_signal))
-        await first_of(asyncio.shield(ended), keeping)
-        if not ended.done() and (error := keeping.exception()) is not None:
-            self._tell(life.part.name, f"is no longer kept up to date: {error}")
+        while not ended.done():
+            keeping = asyncio.ensure_future(keep(process.send_signal))
+            await first_of(asyncio.shield(ended), keeping)
+            if not ended.done() and (error := keeping.exception()) is not None:
+                self._tell(life.part.name, f"is not kept up to date: {error}")
+                await first_of(asyncio.shield(ended), asyncio.sleep(KEEP_AGAIN_S))
 
     async def _end(self, life: _Life) -> None:
         """Ask the process to end, and kill it when it takes too long."""

@@ -53,7 +53,7 @@ def mesh(own_folder):
 def own_folder():
     """Not under pytest's: that one is closed to the user the database runs as."""
 
-    folder = Path(tempfile.mkdtemp(prefix="mesh-cli-"))
+    folder = Path(tempfile.mkdtemp(prefix="mesh cli-"))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
@@ -205,8 +205,9 @@ def test_logs_show_the_last_lines_and_name_what_there_is(mesh):
     assert "gateway, meshctl, nats, postgres" in unknown.stderr
 
 
+@pytest.mark.timeout(180)
 def test_after_the_supervisor_is_killed_the_next_one_finds_the_data(own_folder):
-    folder = own_folder / "killed"
+    folder = own_folder / ("too-long-for-the-path-of-a-socket-" * 3)
     meshctl(folder, "up", "--detach", *SMALL)
     answer(folder, "service", "create", "kept")
     status = answer(folder, "status")

@@ -51,15 +51,19 @@ def state(tmp_path):
 
 @contextlib.asynccontextmanager
 async def running(parts, state, **options):
-    told = []
-    supervisor = Supervisor(
-        parts,
-        state,
-        tell=lambda part, what: told.append((part, what)),
-        backoff=IMPATIENT,
-        **options,
-    )
-    supervisor.told = told
+    told, spoken = [], asyncio.Event()
+
+    def tell(part, what):
+        told.append((part, what))
+        spoken.set()
+
+    async def was_told(part, what):
+        while (part, what) not in told:
+            spoken.clear()
+            await spoken.wait()
+
+    supervisor = Supervisor(parts, state, tell=tell, backoff=IMPATIENT, **options)
+    supervisor.told, supervisor.was_told = told, was_told
     async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as tasks:
         tasks.create_task(supervisor.run())
         try:
@@ -192,6 +196,61 @@ signal.pause()
         await mesh.wait_until(all_are(Phase.READY))
 
     assert not alive(child)
+
+
+async def test_a_program_that_does_not_exist_is_a_start_that_failed(state):
+    async def prepare():
+        return Command(argv=["/no/such/program"])
+
+    async with running([Part(name="absent", prepare=prepare)], state) as mesh:
+        found = await mesh.wait_until(lambda f: f[0].restarts >= 2)
+
+    assert found[0].problem == "ended with exit code 71"
+    assert "/no/such/program: No such file or directory" in state.log_file("absent").read_text()
+
+
+async def test_a_start_that_cannot_be_recorded_leaves_nothing_and_is_tried_again(state):
+    state.processes.rmdir()
+    state.processes.write_text("in the way")
+    async with running([steady("part")], state) as mesh:
+        found = await mesh.wait_until(lambda f: f[0].phase is Phase.PAUSED)
+        state.processes.unlink()
+        state.processes.mkdir()
+        await mesh.wait_until(all_are(Phase.READY))
+
+    assert found[0].pid == 0
+    assert "Not a directory" in found[0].problem
+
+
+async def test_what_goes_on_beside_a_part_ends_with_it(state):
+    begun, ended = [], []
+
+    async def keep(send):
+        begun.append(send)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(send)
+
+    async with running([steady("part", keep=keep)], state) as mesh:
+        await mesh.wait_until(all_are(Phase.READY))
+        mesh.restart("part")
+        await mesh.wait_until(lambda f: f[0].restarts == 1 and f[0].phase is Phase.READY)
+
+    assert len(begun) == len(ended) == 2
+
+
+async def test_a_fault_in_what_goes_on_beside_a_part_is_told_and_the_part_stays(state):
+    async def keep(_send):
+        raise MeshctlError("the certificate can't be renewed")
+
+    async with running([steady("part", keep=keep)], state) as mesh:
+        await mesh.wait_until(all_are(Phase.READY))
+        fault = "is not kept up to date: the certificate can't be renewed"
+        await mesh.was_told("part", fault)
+        found = mesh.statuses()
+
+    assert found[0].restarts == 0
 
 
 async def test_a_restart_on_request_is_immediate_and_in_good_order(state):
