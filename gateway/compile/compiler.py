@@ -49,9 +49,9 @@ def compile_changes(
         changed: Names of the services that differ, themselves or by a route, from *before*.
 
     """
-    edge = list(_edge_shared(before, catalog, jwks, options))
+    edge = list(_edge_shared(before, catalog, jwks, options, changed))
     proxyless: list[Part] = []
-    gone_edge: list[tuple[str, str]] = _gone_areas(before.catalog, catalog)
+    gone_edge: list[tuple[str, str]] = _gone_areas(before.catalog, catalog, changed)
     gone_proxyless: list[tuple[str, str]] = []
     for name in changed:
         old, new = before.catalog.services.get(name), catalog.services.get(name)
@@ -105,26 +105,36 @@ def _proxyless_names(service: Service) -> list[tuple[str, str]]:
 
 
 def _edge_shared(
-    before: Compiled, catalog: Catalog, jwks: str, options: EdgeOptions
+    before: Compiled,
+    catalog: Catalog,
+    jwks: str,
+    options: EdgeOptions,
+    changed: Collection[str],
 ) -> Iterator[Part]:
     """Yield what belongs to no single service, where it may differ from *before*."""
-    if not before.edge.resources:
+    first = not before.edge.resources
+    if first:
         yield "LDS", listeners.edge_listener(options)
-    for area in sorted(_areas(catalog) - _areas(before.catalog)):
-        yield "RDS", routes.area_routes(area, options)
-        yield "SRDS", scopes.scope(area)
-    rules = list(extensions.public_rules(catalog))
     if (
-        not before.edge.resources
+        first
         or jwks != before.jwks
-        or rules != list(extensions.public_rules(before.catalog))
+        or any(_has_public(before.catalog, name) or _has_public(catalog, name) for name in changed)
     ):
-        yield "ECDS", extensions.jwt_authn(rules, jwks, options)
-    described = _described(catalog)
-    if not before.edge.resources or _json(described) != _json(_described(before.catalog)):
-        names = [name for _, of_service in _json(described) for name in of_service]
+        yield "ECDS", extensions.jwt_authn(list(extensions.public_rules(catalog)), jwks, options)
+    pairs = [(before.catalog.services.get(n), catalog.services.get(n)) for n in changed]
+    if first or any(_json_of(old) != _json_of(new) for old, new in pairs):
+        for area in sorted(_areas(catalog) - _areas(before.catalog)):
+            yield "RDS", routes.area_routes(area, options)
+            yield "SRDS", scopes.scope(area)
+        described = _described(catalog)
+        names = [name for service in described for name in _json_services(service)]
         merged = descriptors.merge(service.descriptor_set for service in described)
         yield "ECDS", extensions.transcoder(names, merged, options)
+
+
+def _has_public(catalog: Catalog, name: str) -> bool:
+    service = catalog.services.get(name)
+    return service is not None and extensions.has_public(service, catalog.routes_of(name))
 
 
 def _described(catalog: Catalog) -> Sequence[Service]:
@@ -136,25 +146,26 @@ def _described(catalog: Catalog) -> Sequence[Service]:
     ]
 
 
-def _json(described: Sequence[Service]) -> list[tuple[bytes, tuple[str, ...]]]:
-    """Return what the transcoder depends on: descriptors, and gRPC services found in them."""
-    return [
-        (
-            service.descriptor_set,
-            tuple(
-                name
-                for name in service.grpc_services
-                if name in descriptors.methods(service.descriptor_set)
-            ),
-        )
-        for service in described
-    ]
+def _json_of(service: Service | None) -> tuple[object, ...]:
+    """Return all of a service that the JSON API depends on."""
+    if service is None or not service.json_prefixes:
+        return ()
+    return (service.json_prefixes, service.descriptor_set, service.grpc_services)
+
+
+def _json_services(service: Service) -> list[str]:
+    """Return the gRPC services that the descriptors describe."""
+    known = descriptors.methods(service.descriptor_set)
+    return [name for name in service.grpc_services if name in known]
 
 
 def _areas(catalog: Catalog) -> set[str]:
     return {area for service in catalog.services.values() for area in service.json_prefixes}
 
 
-def _gone_areas(before: Catalog, after: Catalog) -> list[tuple[str, str]]:
+def _gone_areas(before: Catalog, after: Catalog, changed: Collection[str]) -> list[tuple[str, str]]:
+    pairs = [(before.services.get(name), after.services.get(name)) for name in changed]
+    if all(_json_of(old) == _json_of(new) for old, new in pairs):
+        return []
     gone = sorted(_areas(before) - _areas(after))
     return [(key, area) for area in gone for key in ("RDS", "SRDS")]

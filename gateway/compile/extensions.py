@@ -91,7 +91,7 @@ def public_rules(catalog: Catalog) -> Iterator[dict[str, Any]]:
     for name in sorted(catalog.services):
         service = catalog.services[name]
         routes = catalog.routes_of(name)
-        if not any(access.public for access in _accesses(service, routes)):
+        if not has_public(service, routes):
             continue
         for grpc_service in service.grpc_services:
             for match in matches(service, routes, grpc_service):
@@ -104,11 +104,11 @@ def public_rules(catalog: Catalog) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _accesses(service: Service, routes: Sequence[Route]) -> Iterator[Any]:
-    yield service.access
-    for route in routes:
-        if route.access is not None:
-            yield route.access
+def has_public(service: Service, routes: Sequence[Route]) -> bool:
+    """Return whether anything of *service* may be called without a token."""
+    if service.access.public:
+        return True
+    return any(route.access is not None and route.access.public for route in routes)
 
 
 def _extension(name: str, config: dict[str, Any]) -> Resource:

@@ -50,6 +50,9 @@ class AdsLimits:
     barrier_timeout: timedelta = timedelta(seconds=10)
     """How long a client's missing answer holds its own plan up."""
 
+    settle: timedelta = timedelta(seconds=1)
+    """How long a client that comes back has to say what it holds before it loses anything."""
+
     names_max: int = 20_000
     """Names in one request."""
 
@@ -131,6 +134,7 @@ class AggregatedDiscovery:
         plan = Plan(
             variant.subscription,
             barrier_timeout=self._limits.barrier_timeout.total_seconds(),
+            settle=self._limits.settle.total_seconds(),
         )
         session = Session(first.node.id, caller, flavour, plan)
         log.info("ads_opened", node=session.node_id, peer=session.peer, flavour=flavour.value)

@@ -167,18 +167,23 @@ class DeltaSubscription:
         self._refused.update({item.name: item.version for item in named})
         return [Refusal(kind=self.kind, resource=item, error=error) for item in named]
 
-    def _due(self, target: Mapping[str, Resource]) -> Iterator[Resource]:
-        names = sorted(target) if self._wildcard else sorted(self._names)
-        for name in names:
-            item = target.get(name)
-            if item is None or self._refused.get(name) == item.version:
-                continue
-            if name in self._again or name in self._maybe or self._held.get(name) != item.version:
-                yield item
+    def _due(self, target: Mapping[str, Resource]) -> list[Resource]:
+        held, refused = self._held, self._refused
+        doubtful = self._again | self._maybe
+        names = target if self._wildcard else self._names
+        due = [
+            item
+            for name in names
+            if (item := target.get(name)) is not None
+            and (held.get(name) != item.version or name in doubtful)
+            and refused.get(name) != item.version
+        ]
+        due.sort(key=lambda item: item.name)
+        return due
 
     def _suspected(self, target: Mapping[str, Resource]) -> Iterator[Resource]:
         """Yield what is due, of the first group of suspects only while there are any."""
-        due = list(self._due(target))
+        due = self._due(target)
         while self._suspects:
             group = [item for item in due if item.name in self._suspects[0]]
             del self._suspects[0]

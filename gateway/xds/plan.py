@@ -12,6 +12,9 @@ In which order a stream is told of a change: make before break, with ACKs as bar
 A stream works towards one snapshot until it holds all of it, and only then looks at the newest:
 changes that come meanwhile are told as one. A client that doesn't answer holds the plan up for
 `barrier_timeout` at each barrier, not for ever: a cluster may never get warm.
+
+A client that comes back says type after type what it holds from before. Until it has had time to
+say it all (`settle`) it loses nothing: what looks obsolete may be in use by what is yet unsaid.
 """
 
 from __future__ import annotations
@@ -43,14 +46,19 @@ _STAGES: tuple[tuple[tuple[str, ...], bool], ...] = (
 class Plan:
     """One stream's way from what its client holds to the newest snapshot. Pure."""
 
-    def __init__(self, make: SubscriptionFactory, *, barrier_timeout: float) -> None:
-        """*barrier_timeout* is in seconds of whatever clock `now` is read from."""
+    def __init__(
+        self, make: SubscriptionFactory, *, barrier_timeout: float, settle: float = 1.0
+    ) -> None:
+        """*barrier_timeout* and *settle* are in seconds of whatever clock `now` is read from."""
         self.subscriptions: dict[ResourceType, Subscription] = {}
         self.acked_revision = 0
         """The newest revision of which the client has acknowledged all it asked for."""
         self._make = make
         self._barrier_timeout = barrier_timeout
-        self._target = Snapshot()
+        self._settle = settle
+        self._settled_at: float | None = None
+        """When what is obsolete may go; None: at once."""
+        self._target: Snapshot | None = None
         self._newest = Snapshot()
         self._nonces = 0
         self._blocked_at: tuple[int, float] | None = None
@@ -64,41 +72,50 @@ class Plan:
         """Take note of a request; returns what the client refused."""
         if kind not in self.subscriptions:
             self.subscriptions[kind] = self._make(kind)
+            if request.held and self._settled_at is None:
+                self._settled_at = now + self._settle
         return self.subscriptions[kind].on_request(request, now)
 
     def step(self, now: float) -> list[Push]:
         """Return what is to be sent now, in this order."""
+        if self._settled_at is not None and now >= self._settled_at:
+            self._settled_at = None
         pushes: list[Push] = []
-        complete = self._run(now, pushes)
+        complete = self._target is None or self._run(self._target, now, pushes)
         if complete and self._newest is not self._target:
             self._target = self._newest
-            self._run(now, pushes)
+            self._run(self._target, now, pushes)
         return pushes
 
     def deadline(self) -> float | None:
         """Return when `step` will go on without an answer, or None: there is nothing to await."""
-        if self._blocked_at is None:
-            return None
-        return self._blocked_at[1] + self._barrier_timeout
+        times = [] if self._settled_at is None else [self._settled_at]
+        if self._blocked_at is not None:
+            times.append(self._blocked_at[1] + self._barrier_timeout)
+        return min(times, default=None)
 
-    def _run(self, now: float, pushes: list[Push]) -> bool:
-        """Go as far as the barriers let; returns whether the target is reached or given up."""
+    def _run(self, target: Snapshot, now: float, pushes: list[Push]) -> bool:
+        """Go as far as the barriers let; returns whether *target* is reached or given up."""
         for number, (keys, removals) in enumerate(_STAGES):
+            if removals and self._settled_at is not None:
+                break
             waits = False
             for key in keys:
-                waits = self._offer(BY_KEY[key], pushes, removals=removals) or waits
+                waits = self._offer(BY_KEY[key], target, pushes, removals=removals) or waits
             if waits and not self._given_up(number, now):
                 return False
         if not any(one.busy for one in self.subscriptions.values()):
             self._blocked_at = None
-            self.acked_revision = self._target.revision
+            self.acked_revision = target.revision
         return True
 
-    def _offer(self, kind: ResourceType, pushes: list[Push], *, removals: bool) -> bool:
+    def _offer(
+        self, kind: ResourceType, target: Snapshot, pushes: list[Push], *, removals: bool
+    ) -> bool:
         subscription = self.subscriptions.get(kind)
         if subscription is None:
             return False
-        push = subscription.offer(self._target.of(kind), str(self._nonces + 1), removals=removals)
+        push = subscription.offer(target.of(kind), str(self._nonces + 1), removals=removals)
         if push is not None:
             self._nonces += 1
             pushes.append(push)

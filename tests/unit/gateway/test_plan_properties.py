@@ -15,6 +15,7 @@ from gateway.xds.subscription import Request
 CLUSTERS = "abcd"
 ROUTES = "rst"
 NO_TIMEOUT_S = 1e9
+SETTLE_S = 1.0
 
 
 class Client:
@@ -40,6 +41,7 @@ class Conversation(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.client = Client()
+        self.now = 0.0
         self.version = 0
         self.routes = {}
         self.content = {}
@@ -49,20 +51,27 @@ class Conversation(RuleBasedStateMachine):
         self._connect()
 
     def _connect(self):
-        self.plan = Plan(DeltaSubscription, barrier_timeout=NO_TIMEOUT_S)
+        self.plan = Plan(DeltaSubscription, barrier_timeout=NO_TIMEOUT_S, settle=SETTLE_S)
+        self.connected_at = self.now
         self.plan.on_snapshot(self.snapshot)
         self.client.inbox = {"CDS": [], "RDS": []}
         self.refused = set()
         self._say("CDS", Request(held=dict(self.client.held["CDS"])))
-        self._say("RDS", Request(names=tuple(ROUTES), held=dict(self.client.held["RDS"])))
+        self.routes_said = False
+
+    def _say_routes(self):
+        """Clients say one type after the other, and may be answered in between."""
+        if not self.routes_said:
+            self.routes_said = True
+            self._say("RDS", Request(names=tuple(ROUTES), held=dict(self.client.held["RDS"])))
 
     def _say(self, key, request):
-        for refusal in self.plan.on_request(BY_KEY[key], request, 0.0):
+        for refusal in self.plan.on_request(BY_KEY[key], request, self.now):
             self.refused.add((key, refusal.resource.name, refusal.resource.version))
         self._step()
 
     def _step(self):
-        for push in self.plan.step(0.0):
+        for push in self.plan.step(self.now):
             key = push.kind.key
             for item in push.upserts:
                 assert (key, item.name, item.version) not in self.refused
@@ -123,6 +132,18 @@ class Conversation(RuleBasedStateMachine):
     def reconnect(self):
         self._connect()
 
+    @rule(seconds=st.sampled_from([0.3, 2.0]))
+    def wait(self, seconds):
+        """Let time pass; a client says all it has to say before it has settled."""
+        if self.now + seconds >= self.connected_at + SETTLE_S:
+            self._say_routes()
+        self.now += seconds
+        self._step()
+
+    @rule()
+    def say_routes(self):
+        self._say_routes()
+
     @invariant()
     @precondition(lambda self: hasattr(self, "client"))
     def at_most_one_response_of_a_type_is_out(self):
@@ -136,6 +157,7 @@ class Conversation(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "client"):
             return
+        self.wait(2 * SETTLE_S)
         for _ in range(100):
             if not any(self.client.inbox.values()):
                 break
