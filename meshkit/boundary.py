@@ -181,7 +181,7 @@ async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 def _code_of(error: BaseException, context: Context) -> str:
     match error:
         case errors.MeshError():
-            return status.CODES[type(error)].name
+            return status.code_of(error).name
         case TimeoutError():
             return "DEADLINE_EXCEEDED"
         case asyncio.CancelledError():

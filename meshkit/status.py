@@ -31,9 +31,14 @@ CODES: dict[type[errors.MeshError], grpc.StatusCode] = {
 _KINDS = {code: kind for kind, code in CODES.items()}
 
 
+def code_of(error: errors.MeshError) -> grpc.StatusCode:
+    """Return the code of *error*'s kind, or of the kind it is a special case of."""
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
 def to_status(error: errors.MeshError) -> status_pb2.Status:
     """Return the status that tells a client of *error*, with google.rpc details."""
-    status = status_pb2.Status(code=CODES[type(error)].value[0], message=str(error))
+    status = status_pb2.Status(code=code_of(error).value[0], message=str(error))
     _attach(
         status,
         error_details_pb2.ErrorInfo(

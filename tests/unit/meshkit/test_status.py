@@ -47,3 +47,10 @@ def test_whoever_must_wait_is_told_how_long():
     retry = error_details_pb2.RetryInfo()
     assert told.details[1].Unpack(retry)
     assert retry.retry_delay.ToTimedelta() == timedelta(seconds=5)
+
+
+def test_a_special_case_of_an_error_has_its_kinds_code():
+    class SpaceFull(errors.Overloaded):
+        pass
+
+    assert status.code_of(SpaceFull("SPACE_FULL", "Full.")) is status.CODES[errors.Overloaded]
