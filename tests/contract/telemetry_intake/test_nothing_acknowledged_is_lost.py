@@ -9,6 +9,7 @@ import signal as signals
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -68,6 +69,19 @@ async def test_what_is_accepted_is_found_after_a_flush_and_the_ledger_balances(s
         assert ledger.rows_loaded == ledger.rows_logged
         assert (await points(sessions))[0] == ledger.rows_loaded[Signal.METRICS]
         assert list((settings.state_dir / "log").glob("*/*.pb")) == []
+
+
+async def test_what_is_accepted_is_soon_found_without_being_asked_for(tmp_path):
+    settings = Settings(state_dir=tmp_path / "state", segment_age=timedelta(milliseconds=50))
+    async with opened(settings) as (sessions, pipeline):
+        await pipeline.intake.accept(
+            Signal.METRICS, otlp_requests.gauges("g", range(3), time.time_ns())
+        )
+        async with asyncio.timeout(20):
+            while await points(sessions) != (3, 3):  # noqa: ASYNC110 - the tables tell nobody
+                await asyncio.sleep(0.02)  # polls
+
+        assert pipeline.ledger.rows_loaded[Signal.METRICS] == 3
 
 
 async def test_a_segment_that_is_loaded_and_still_there_is_not_loaded_again(settings, tmp_path):

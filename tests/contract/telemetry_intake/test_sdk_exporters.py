@@ -51,6 +51,7 @@ def exporting(ca):
             "endpoint": f"127.0.0.1:{port}",
             "credentials": workload.channel_credentials(),
             "channel_options": (("grpc.ssl_target_name_override", "telemetry.aerofusion"),),
+            "compression": grpc.Compression.Gzip,
             "timeout": 5,
         }
 
