@@ -290,23 +290,26 @@ class Supervisor:
 
     async def _end(self, life: _Life) -> None:
         """Ask the process to end, and kill it when it takes too long."""
-        assert life.process is not None
-        assert life.ended is not None
+        process, ended = life.process, life.ended
+        assert process is not None
+        assert ended is not None
         await self._enter(life, Phase.STOPPING)
-        _signal(life.process, life.stop_signal)
+        process.send_signal(life.stop_signal)
         try:
             async with asyncio.timeout(life.part.stop_within_s):
-                await asyncio.shield(life.ended)
+                await asyncio.shield(ended)
         except TimeoutError:
+            if ended.done():  # At that very moment.
+                return
             self._tell(life.part.name, "took too long to end and was killed")
-            _signal(life.process, signal.SIGKILL)
-            await life.ended
+            process.kill()
+            await ended
 
     def _finish(self, life: _Life) -> None:
         """Leave nothing of the process behind: not itself, no child, no record."""
         if life.process is None:
             return  # It couldn't even be started.
-        _signal(life.process, signal.SIGKILL)
+        life.process.kill()  # Does nothing when it has ended and been waited for.
         if life.leader is not None:
             kill_session(life.leader)
         life.process.wait()
@@ -376,7 +379,3 @@ def _end_of(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
 
     loop.add_reader(descriptor, note)
     return ended
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    process.send_signal(number)  # Does nothing when it has ended and been waited for.

@@ -50,7 +50,7 @@ def mailsink(site: Site) -> Part:
         prepare=prepare,
         needs=needs_gateway(site, "mailsink"),
         calls=("telemetry",),
-        stop_within_s=0.6,
+        stop_within_s=0.5,
         ports={"smtp": site.state.port("mailsink")},
     )
 
@@ -78,7 +78,7 @@ def flightinfo(site: Site) -> Part:
         await _renew(token, lambda: _minted(site, mint))
 
     return Part(
-        name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
+        name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.8
     )
 
 
@@ -107,7 +107,7 @@ def devices(site: Site) -> Part:
         await _renew(tokens, lambda: _minted(site, mint))
 
     return Part(
-        name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.5
+        name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.8
     )
 
 

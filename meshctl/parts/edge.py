@@ -63,7 +63,7 @@ def envoy(site: Site) -> Part:
         needs=("relay",),
         calls=("relay", "notifier", "syncd", "telemetry"),
         wait_ready=lambda alive: wait_live(admin, port, alive),
-        stop_within_s=0.5,
+        stop_within_s=0.3,
         ports={"edge": port},
     )
 

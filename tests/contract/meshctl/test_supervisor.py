@@ -340,3 +340,18 @@ def _children(pids):
 def _ended(descriptor):
     readable, _, _ = select.select([descriptor], [], [], WITHIN_S)
     return bool(readable)
+
+
+async def test_a_part_that_ends_just_when_its_time_is_over_ends_the_others_in_order_too(state):
+    """Whichever of the two comes first, at each of many attempts."""
+    code = "signal.signal(signal.SIGTERM, lambda *_: (signal.sigtimedwait([], 0.05), sys.exit())); ready()\n"
+    parts = [
+        python(f"late{n}", code + "signal.pause()", stop_within_s=0.044 + n * 0.001)
+        for n in range(16)
+    ]
+    async with running(parts, state) as mesh:
+        await mesh.wait_until(all_are(Phase.READY))
+    found = mesh.statuses()
+
+    assert {status.phase for status in found} == {Phase.STOPPED}
+    assert {status.pid for status in found} == {0}
