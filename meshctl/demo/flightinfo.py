@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -134,6 +134,7 @@ class DayRun:
         self._lanes: list[Lane] = []
         self._keeper: Timekeeper | None = None
         self._day: Day | None = None
+        self._ended: datetime | None = None
 
     async def play(self, stop: asyncio.Event, started: asyncio.Future[int] | None) -> None:
         """Prepare the tenant and play the lanes; return when stopped or steered elsewhere."""
@@ -172,6 +173,7 @@ class DayRun:
             for lane in self._lanes:
                 tasks.create_task(lane.run(), name=f"lane-{lane.name}")
         self._state = "finished"
+        self._ended = self._keeper.simulated
         log.info("finished", date=self._plan.date, run=run.id)
 
     async def _prepare(self, run: Run, day: Day, passengers: tuple[Passenger, ...]) -> Run:
@@ -232,7 +234,7 @@ class DayRun:
             "passengers": self._plan.passengers,
         }
         if self._keeper is not None and self._day is not None:
-            simulated = self._keeper.simulated
+            simulated = self._ended or self._keeper.simulated
             facts["loop"] = max(0, (simulated - self._day.begins) // DAY)
             facts["simulated_time"] = simulated.astimezone(ZoneInfo(HOME_ZONE)).isoformat(
                 timespec="minutes"
