@@ -277,6 +277,8 @@ class Edge:
 
     async def start_relay(self) -> None:
         self.workload = await Workload.open(self.settings, "edge")
+        self._context = self.workload.client_ssl_context("edge")
+        self._context.expected_name = "localhost"
         limits = RelayLimits(quiet=timedelta(milliseconds=200), first_request=timedelta(seconds=2))
         await self._stack.enter_async_context(
             running(serve, self.settings, workload=self.workload, limits=limits)
@@ -287,12 +289,10 @@ class Edge:
 
     async def get(self) -> tuple[int, str, str]:
         """Status, word and the serial number of the certificate that the backend saw."""
-        context = self.workload.client_ssl_context("edge")
-        context.expected_name = "localhost"
         timeout = aiohttp.ClientTimeout(total=2)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"https://127.0.0.1:{self.port}/", ssl=context) as response,
+            session.get(f"https://127.0.0.1:{self.port}/", ssl=self._context) as response,
         ):
             return response.status, response.headers.get("x-word", ""), await response.text()
 
@@ -306,7 +306,7 @@ class Edge:
                 seen = await self.get()
                 if seen[0] == 200 and word in ("", seen[1]):
                     return clock() - started
-            await asyncio.sleep(0.01)  # polls
+            await asyncio.sleep(0.03)  # polls
         log = (self.folder / "envoy.log").read_text()[-3000:]
         pytest.fail(f"no answer within {within_s} s; last {seen}; Envoy says:\n{log}")
 
@@ -354,7 +354,7 @@ async def edge(postgres):
                     gateway.publish(edge.config())
                     await edge.start_relay()
                     edge.envoy.start()
-                    await edge.first_ok()
+                    await edge.first_ok(within_s=30)
                     yield edge
             finally:
                 edge.envoy.kill()
