@@ -78,7 +78,7 @@ def flightinfo(site: Site) -> Part:
         await _renew(token, lambda: _minted(site, mint))
 
     return Part(
-        name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.8
+        name="flightinfo", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.7
     )
 
 
@@ -107,7 +107,7 @@ def devices(site: Site) -> Part:
         await _renew(tokens, lambda: _minted(site, mint))
 
     return Part(
-        name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.8
+        name="devices", prepare=prepare, keep=keep, needs=NEEDS, calls=CALLS, stop_within_s=0.7
     )
 
 

@@ -104,7 +104,7 @@ def service(
         # other: all of them start at once.
         needs=(*stores, *needs_gateway(site, name)),
         calls=(*stores, *calls),
-        stop_within_s=1.6,
+        stop_within_s=1.5,
         ports={"grpc": site.state.port(name), **numbers},
     )
 
