@@ -10,7 +10,8 @@ Who knew of what is exact, without clocks: a mutation carries the `seq` its devi
                                 has the same value                                  is agreed with
                                 anything else: concurrent                           greater clock wins
 
-A removal wins over every write it didn't know of, and over every write that didn't know of it.
+A removal wins over every write it didn't know of, and over every write that didn't know of it;
+one that didn't know of another removal has nothing left to do.
 Losers of what was concurrent go to the journal. The order in which one device's mutations
 arrive doesn't matter, nor how often they do.
 """
@@ -242,9 +243,11 @@ class Merge:
             step.losses += 1
             step.seen_at = max(step.seen_at, old.write.seq)
         elif old.value == value:
-            # Agreed: nothing to send, but whoever agrees last is whom later writes meet.
-            newest = replace(write, seq=old.write.seq, hlc=max(write.hlc, old.write.hlc))
-            self._put(record_id, number, Cell(value, newest))
+            # Agreed: nothing to send, but later writes meet the newer of the two.
+            follows = _follows(write, step.base, old.write)
+            if follows or (write.hlc, write.device) > (old.write.hlc, old.write.device):
+                newest = replace(write, seq=old.write.seq, hlc=max(write.hlc, old.write.hlc))
+                self._put(record_id, number, Cell(value, newest))
             step.seen_at = max(step.seen_at, old.write.seq)
         elif _follows(write, step.base, old.write):
             hlc = max(write.hlc, old.write.hlc + 1)
@@ -263,8 +266,9 @@ class Merge:
         write = step.write
         record = self._record(operation.record, write.seq)
         removal = record.removal
-        if removal and removal.device == write.device and removal.number > write.number:
-            step.losses += 1
+        if removal is not None and not _follows(write, step.base, removal):
+            # It has been removed since; what is there now came from those who knew.
+            step.losses += removal.device == write.device
             step.seen_at = max(step.seen_at, removal.seq)
             return
         for number, cell in sorted(record.cells.items()):

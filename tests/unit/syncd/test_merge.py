@@ -225,6 +225,26 @@ def test_a_write_after_a_removal_by_the_same_device_survives_if_it_arrives_first
     assert space.slice.records["UA1"].cells[1].write.seq == space.slice.head_seq
 
 
+def test_a_removal_leaves_alone_what_came_after_another_removal_it_did_not_know_of():
+    space = Space()
+    space.push("a", setting(1, "A1"))
+    space.push("b", deleting(1, base=1))
+    space.push("b", setting(2, "B2", base=2))
+    result = space.push("c", deleting(1, base=1))
+    assert (result.status, result.seq) == (Status.APPLIED, 2)
+    assert gate(space) == "B2"
+
+
+def test_a_late_mutation_that_removes_and_sets_does_not_undo_the_device_s_later_removal():
+    space = Space()
+    space.push("b", deleting(2))
+    fields = {"gate": values.string("A1")}
+    both = (DeleteRecord("UA1"), SetFields("UA1", fields))
+    for device in ("a", "b"):
+        space.push(device, Mutation(number=1, base_seq=0, hlc=0, operations=both))
+    assert space.cells() == {}
+
+
 def test_the_operations_of_a_mutation_take_effect_in_order_with_one_seq():
     space = Space()
     operations = (

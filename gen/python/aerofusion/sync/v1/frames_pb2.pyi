@@ -184,7 +184,8 @@ Global___SetFields: _TypeAlias = SetFields  # noqa: Y015
 @_typing.final
 class DeleteRecord(_message.Message):
     """Removes a record with all its fields. Wins over writes it didn't know of (they go to the
-    journal); a later write that knows of the removal makes the record anew.
+    journal); a later write that knows of the removal makes the record anew. Does nothing if the record has
+    been removed since the mutation's `base_seq`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
