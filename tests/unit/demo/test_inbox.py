@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aerofusion.notify.v1.inbox_service_pb2 import InboxMessage, WatchInboxResponse
 from meshctl.demo.inbox import Came, Inbox, age_seconds
 from meshctl.demo.presence import is_steady, spells
+from tests.fixtures.day import calm
 
 
 def message(seq):
@@ -62,6 +63,7 @@ def test_a_reset_forgets_what_was_known():
     assert inbox.newest == 40
 
 
+@calm
 @given(st.integers(min_value=1, max_value=50_000))
 def test_messages_in_order_are_never_missing(first):
     inbox, _ = opened(*(message(first + n) for n in range(50)))

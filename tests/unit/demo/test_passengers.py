@@ -12,9 +12,10 @@ from meshctl.demo.passengers import (
     followers,
     passengers_of,
 )
-from tests.fixtures.day import small_day
+from tests.fixtures.day import calm, small_day
 
 
+@calm
 @given(st.integers(min_value=1, max_value=200), st.integers(min_value=1, max_value=200))
 def test_who_a_passenger_is_does_not_depend_on_how_many_there_are(one, other):
     fewer, more = sorted((one, other))
@@ -22,6 +23,7 @@ def test_who_a_passenger_is_does_not_depend_on_how_many_there_are(one, other):
     assert passengers_of(small_day(), fewer) == passengers_of(small_day(), more)[:fewer]
 
 
+@calm
 @given(st.integers(min_value=1, max_value=200))
 def test_every_passenger_follows_flights_of_the_day_each_once(count):
     keys = {f.key for f in small_day().flights}

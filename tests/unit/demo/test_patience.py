@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from meshctl.demo.patience import DOUBTFUL_ATTEMPTS_MAX, WAIT_MAX, GiveUp, Wait, reaction
 from meshkit.errors import Overloaded, PermissionDenied
+from tests.fixtures.day import calm
 
 
 chances = st.floats(min_value=0, max_value=1, exclude_max=True)
 attempts = st.integers(min_value=1, max_value=10_000)
 
 
+@calm
 @given(attempts, chances)
 def test_a_part_that_is_away_is_waited_for_without_end(attempt, chance):
     decision = reaction(StatusCode.UNAVAILABLE, None, attempt=attempt, chance=chance)
@@ -21,6 +23,7 @@ def test_a_part_that_is_away_is_waited_for_without_end(attempt, chance):
     assert timedelta(0) < decision.span <= WAIT_MAX
 
 
+@calm
 @given(attempts, chances)
 def test_nobody_comes_back_sooner_than_asked(attempt, chance):
     error = Overloaded("BACKLOG_FULL", "full", retry_after=timedelta(seconds=7))

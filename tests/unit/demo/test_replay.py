@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshctl.demo.replay import DAY, DEFAULT_SPEED, Clock, Position, Replay
 from meshctl.demo.timeline import events_of
-from tests.fixtures.day import NOON, small_day
+from tests.fixtures.day import NOON, calm, small_day
 
 
 REAL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,6 +22,7 @@ def replay(loops):
     return Replay(day=day, events=events_of(day), loops=loops)
 
 
+@calm
 @given(instants, instants, speeds)
 def test_the_clock_never_runs_backwards(one, other, speed):
     clock = Clock(simulated=NOON, real=REAL, speed=speed)
@@ -30,6 +31,7 @@ def test_the_clock_never_runs_backwards(one, other, speed):
     assert clock.real_at(earlier) <= clock.real_at(later)
 
 
+@calm
 @given(instants, speeds)
 def test_the_clock_maps_there_and_back(instant, speed):
     clock = Clock(simulated=NOON, real=REAL, speed=speed)
@@ -51,6 +53,7 @@ def test_a_clock_that_stands_is_refused(speed):
         Clock(simulated=NOON, real=REAL, speed=speed)
 
 
+@calm
 @given(st.integers(min_value=1, max_value=4))
 def test_each_loop_plays_every_event_once(loops):
     played = [(o.loop, o.event) for o in replay(loops).occurrences()]
@@ -58,6 +61,7 @@ def test_each_loop_plays_every_event_once(loops):
     assert len(played) == len(set(played)) == loops * len(events_of(small_day()))
 
 
+@calm
 @given(st.integers(min_value=1, max_value=4))
 def test_occurrences_are_ordered_by_instant_and_position(loops):
     played = list(replay(loops).occurrences())
@@ -83,6 +87,7 @@ def test_ids_are_unique_among_loops():
     }
 
 
+@calm
 @given(st.integers(min_value=0, max_value=60))
 def test_a_replay_goes_on_from_any_position_as_if_it_had_never_stopped(at):
     whole = list(replay(3).occurrences())

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from meshctl.cli.main import run
 from meshctl.demo.cli import merged
 from meshctl.demo.counts import Counts
 from meshctl.demo.screen import Snapshot, headline, render
@@ -73,3 +74,18 @@ def test_what_is_not_asked_for_stays_as_it_was():
     assert merged(before, Steering(speed=1.0, loops=1)) == Steering(
         date="2013-07-10", speed=1.0, loops=1
     )
+
+
+def test_without_a_mesh_the_command_says_what_to_try(tmp_path, capsys):
+    code = run(["--state", str(tmp_path), "demo", "--speed", "60"])
+
+    said = capsys.readouterr().err
+    assert code == 69
+    assert "No mesh runs on" in said
+    assert "Try: meshctl up" in said
+    assert not (tmp_path / "demo").exists()
+
+
+def test_an_unreadable_date_or_a_speed_out_of_range_is_wrong_usage(tmp_path):
+    assert run(["--state", str(tmp_path), "demo", "--date", "yesterday"]) == 2
+    assert run(["--state", str(tmp_path), "demo", "--speed", "0"]) == 2

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshctl.demo.day import AIRPORTS, load_day
 from meshctl.demo.timeline import Kind, events_of
-from tests.fixtures.day import NOON, day_of, flight, small_day
+from tests.fixtures.day import NOON, calm, day_of, flight, small_day
 
 
 FINAL = {Kind.ARRIVED, Kind.CANCELLED, Kind.DIVERTED}
@@ -42,6 +42,7 @@ def kinds_of(day, key):
     return [event.kind for event in by_flight(events_of(day))[key]]
 
 
+@calm
 @given(days)
 def test_events_are_ordered_in_time_and_within_two_days(day):
     offsets = [event.offset for event in events_of(day)]
@@ -51,6 +52,7 @@ def test_events_are_ordered_in_time_and_within_two_days(day):
     assert offsets[-1] < timedelta(days=2)
 
 
+@calm
 @given(days)
 def test_every_flight_is_accounted_for_from_schedule_to_clearing(day):
     stories = by_flight(events_of(day))
@@ -64,6 +66,7 @@ def test_every_flight_is_accounted_for_from_schedule_to_clearing(day):
         assert sum(event.kind in FINAL for event in story) == 1
 
 
+@calm
 @given(days)
 def test_an_announced_delay_only_grows_until_boarding(day):
     for story in by_flight(events_of(day)).values():
@@ -72,6 +75,7 @@ def test_an_announced_delay_only_grows_until_boarding(day):
         assert delays == sorted(set(delays))
 
 
+@calm
 @given(days)
 def test_the_last_announced_delay_of_a_flown_flight_is_the_real_one(day):
     for story in by_flight(events_of(day)).values():
@@ -81,6 +85,7 @@ def test_the_last_announced_delay_of_a_flown_flight_is_the_real_one(day):
             assert [event.expected for event in boarding] == [left]
 
 
+@calm
 @given(days)
 def test_no_flight_boards_without_a_gate(day):
     for event in events_of(day):
@@ -88,6 +93,7 @@ def test_no_flight_boards_without_a_gate(day):
             assert event.gate
 
 
+@calm
 @given(days)
 def test_the_same_day_always_has_the_same_events(day):
     assert events_of(day) == events_of(day)
