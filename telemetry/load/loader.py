@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OF_THE_DATA = frozenset(
-    {6, 26, 27, 32, 33, 36, 53, 69, 70, 72, 117, 128, 131, 190, 241, 321, 349, 407, 436, 444}
+    {6, 26, 27, 32, 33, 36, 53, 69, 70, 72, 117, 128, 131, 190, 321, 349, 407, 436, 444}
 )
 """ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
 
+_MEMORY_LIMIT = 241
 _RETRY_FIRST_S = 0.5
 _RETRY_MOST_S = 30.0
 
@@ -115,22 +116,25 @@ class Loader:
     async def _load(self, segment: Segment) -> None:
         """Load *segment*; what ClickHouse refuses in it is quarantined, other faults wait."""
         wait_s = _RETRY_FIRST_S
+        by_record = False
+        tried = False
         while True:
             try:
+                if tried:
+                    await self._delete(segment)
                 await self._catalog.store()
-                rows = await self._sessions.insert(
-                    insert(segment.signal, segment.number, segment.path)
-                )
+                rows = await (self._salvage(segment) if by_record else self._insert(segment))
             except StoreFailed as error:
                 log.warning(
                     "load_failed", segment=segment.number, code=error.code, error=str(error)[:500]
                 )
-                if error.code in OF_THE_DATA:
-                    rows = await self._salvage(segment)
-                    break
-                await asyncio.sleep(wait_s)
-                wait_s = min(_RETRY_MOST_S, wait_s * 2)
-                await self._delete(segment)
+                # Too little memory for a whole segment may be enough for its records one by one.
+                wait = by_record or error.code not in OF_THE_DATA
+                by_record = error.code in OF_THE_DATA or error.code == _MEMORY_LIMIT
+                tried = True
+                if wait:
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(_RETRY_MOST_S, wait_s * 2)
             else:
                 break
         self._ledger.rows_loaded[segment.signal] += rows
@@ -138,9 +142,11 @@ class Loader:
             log.error("ledger_differs", segment=segment.number, rows=rows, expected=segment.rows)
         self._writer.release(segment)
 
+    async def _insert(self, segment: Segment) -> int:
+        return await self._sessions.insert(insert(segment.signal, segment.number, segment.path))
+
     async def _salvage(self, segment: Segment) -> int:
         """Load every record of *segment* that can be loaded, quarantine the others."""
-        await self._delete(segment)
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=False)
         return await self._load_part(segment, mended, mended.records)
 
