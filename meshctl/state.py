@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,7 @@ class State:
             words = json.dumps({"pid": os.getpid(), "control": str(self.control)})
             os.pwrite(descriptor, words.encode(), 0)
             yield
+            self._leave_run()
         finally:
             os.close(descriptor)
 
@@ -215,6 +217,14 @@ class State:
         link.unlink(missing_ok=True)
         link.symlink_to(place)
         self.run = place
+
+    def _leave_run(self) -> None:
+        """Leave nothing outside the state folder. After a crash it stays and is taken again."""
+        link = self.folder / "run"
+        if link.is_symlink():
+            shutil.rmtree(self.run, ignore_errors=True)
+            link.unlink()
+            self.run = link
 
     def _held(self) -> MeshctlError:
         holder = self.holder()

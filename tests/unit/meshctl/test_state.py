@@ -92,20 +92,32 @@ def test_a_wanted_port_that_is_taken_is_refused_with_its_holder(tmp_path):
             state.port("edge", wanted=port)
 
 
-def test_a_long_folder_has_its_sockets_elsewhere_and_finds_them_again(tmp_path):
-    deep = tmp_path / ("d" * 60) / ("e" * 60)
-    state = State(deep)
+def test_a_long_folder_has_its_sockets_elsewhere_while_it_is_held(tmp_path):
+    state = State(tmp_path / ("d" * 60) / ("e" * 60))
     with state.hold():
         place = state.run
-    again = State(deep)
-    with again.hold():
-        found = again.run
-    link = deep / "run"
-    link.unlink()
-    place.rmdir()
+        inside = place.is_dir()
 
+    assert inside
     assert len(os.fsencode(place)) < SOCKET_PATH_BYTES_MAX - 40
-    assert found == place
+    assert not place.exists()
+
+
+def test_after_a_crash_the_sockets_are_found_where_they_were(tmp_path):
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    code = (
+        "import os, sys, signal; from pathlib import Path; from meshctl.state import State\n"
+        "state = State(Path(sys.argv[1]))\n"
+        "with state.hold(): print(state.run, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    crashed = subprocess.run(
+        [sys.executable, "-c", code, deep], stdout=subprocess.PIPE, text=True, check=False
+    )
+    state = State(deep)
+    with state.hold():
+        found = state.run
+
+    assert str(found) == crashed.stdout.strip()
 
 
 def test_only_we_can_read_what_is_kept(tmp_path):
