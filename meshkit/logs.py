@@ -40,7 +40,7 @@ def configure(service: str, level: str = "info") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                _tracebacks(),
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -49,6 +49,13 @@ def configure(service: str, level: str = "info") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _tracebacks() -> structlog.typing.Processor:
+    # Never with local variables: they hold what must not be in a log.
+    return structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+    )
 
 
 class _Service:

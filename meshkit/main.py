@@ -21,6 +21,8 @@ from meshkit.settings import InvalidSettings, MeshSettings, load
 
 EX_CONFIG = 78
 """As in sysexits.h: the configuration is at fault; starting again won't help."""
+EX_SOFTWARE = 70
+"""As in sysexits.h: a bug; the log has its trace."""
 EX_UNAVAILABLE = 69
 """As in sysexits.h: something this needs is away or taken; starting again may help."""
 
@@ -56,7 +58,7 @@ def run_service(
     Run `<name> serve` or `<name> check-config`; return the exit code.
 
     Exit codes: 0 stopped by a signal or the configuration is good, 78 the configuration
-    is at fault (all problems on stderr), 69 something needed is away or taken, 1 a bug.
+    is at fault (all problems on stderr), 69 something needed is away or taken, 70 a bug.
     """
     parser = argparse.ArgumentParser(prog=name)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -74,10 +76,7 @@ def run_service(
     try:
         uvloop.run(until_signal(lambda stop, started: serve(settings, stop=stop, started=started)))
     except (ListenFailed, MeshError, BaseExceptionGroup) as raised:
-        causes = _leaves(raised)
-        if not all(isinstance(cause, ListenFailed | MeshError) for cause in causes):
-            raise
-        for cause in causes:
+        for cause in _leaves(raised):
             log.error("cannot_serve", error=str(cause))  # noqa: TRY400 - the text says it all
         return EX_UNAVAILABLE
     return 0
@@ -104,8 +103,20 @@ async def until_signal(
         loop.add_signal_handler(number, end)
     try:
         await serve(stop, started)
+    except BaseException as raised:
+        if _is_expected(raised):
+            raise
+        log.exception("crashed")
+        sys.stderr.flush()
+        # What else runs in this process may never end by itself; whoever started it
+        # starts it again, and what was acknowledged is on disk.
+        os._exit(EX_SOFTWARE)
     finally:
         started.cancel()
+
+
+def _is_expected(raised: BaseException) -> bool:
+    return all(isinstance(leaf, ListenFailed | MeshError) for leaf in _leaves(raised))
 
 
 def _leaves(raised: BaseException) -> list[BaseException]:
