@@ -266,7 +266,9 @@ class Replica:
             diff.touched.add(record.record_id)
         for number, _ in changes.removals:
             record = self.records.get(number)
-            if record is not None and not record.cells:
+            # One that is named here has come back; its cells may be in a later delta.
+            back = number in changes.new_records
+            if record is not None and not record.cells and not back:
                 del self.records[number]
                 del self.numbers[record.record_id]
                 diff.unnamed.append(number)

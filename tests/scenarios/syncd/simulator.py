@@ -348,6 +348,7 @@ def check(server: Server, devices) -> None:
     for device in devices:
         replica = device.replica
         assert replica.pending == {}
+        assert device.machine.links[NAME].heals == 0, "in step only by starting anew"
         assert replica.cursor == server.slice.head_seq
         assert device.view() == server.view()
         assert replica.state_hash == server.slice.state_hash

@@ -515,7 +515,8 @@ class Columns(_message.Message):
     def removed_record_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of records that were removed, each as the difference to the one before. Drop all
         their cells with a smaller `seq` than the removal's before applying the cells below. A record
-        without cells is gone; its id is told again if it comes back.
+        that is left without cells and isn't named above is gone; its id is told again if it comes
+        back.
         """
 
     @_builtins.property
