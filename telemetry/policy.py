@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SENDERS = frozenset(
     {
+        "devices",
         "edge",
         "flightinfo",
         "gateway",

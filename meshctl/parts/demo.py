@@ -83,7 +83,7 @@ def flightinfo(site: Site) -> Part:
 
 
 def devices(site: Site) -> Part:
-    """Passengers' phones. They have no identity in the mesh, only tokens."""
+    """Passengers' phones have tokens; the process that plays them tells telemetry who it is."""
     tokens = site.folder("devices") / "tokens.json"
 
     async def mint(admin: Admin) -> bytes:
@@ -97,10 +97,10 @@ def devices(site: Site) -> Part:
         return json.dumps(made).encode()
 
     async def prepare() -> Command:
+        await site.admit("devices")
         if not _is_fresh(tokens):
             write_private(tokens, await _minted(site, mint))
         environment = site.environment("devices", **_edge(site, "devices"), tokens_file=str(tokens))
-        del environment["DEVICES_JOIN_FILE"]
         return site.python("meshctl.demo", "devices", environment=environment)
 
     async def keep(_send: Send) -> None:
