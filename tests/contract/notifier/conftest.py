@@ -93,8 +93,9 @@ async def sink(ca) -> AsyncIterator[Sink]:
 class Client:
     """Stubs of all services, as the peer that its certificate names."""
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, port: int) -> None:
         self.channel = channel
+        self.port = port
         self.notifications = grpc_pb.NotificationServiceStub(channel)
         self.inbox = inbox_grpc.InboxServiceStub(channel)
         self.recipients = recipient_grpc.RecipientServiceStub(channel)
@@ -227,7 +228,7 @@ def start(run_serve, ca, settings) -> Callable[..., Any]:
             async with ca.workload(peer).channel(
                 f"127.0.0.1:{port}", service="notifier"
             ) as channel:
-                yield Client(channel)
+                yield Client(channel, port)
 
     return started
 
