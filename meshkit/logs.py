@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 
+QUIETED = {
+    "asyncio": logging.ERROR,  # warns of each TLS connection that a peer closes
+    "mail.log": logging.WARNING,  # tells each line of SMTP
+}
+"""Loggers of others that say more than anybody reads, and from which level on we listen."""
+
+
 def configure(service: str, level: str = "info") -> None:
     """
     Send structlog's and the standard library's records to stderr as JSON.
@@ -48,7 +55,8 @@ def configure(service: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    for name, least in QUIETED.items():
+        logging.getLogger(name).setLevel(least)
 
 
 def _tracebacks() -> structlog.typing.Processor:

@@ -49,6 +49,9 @@ PATHS = {
     )
 }
 EXPORT_TIMEOUT_S = 5.0
+FLUSH_TIMEOUT_S = 0.5
+"""What each signal may take to leave when the process ends; telemetry may be gone by then."""
+
 ATTEMPTS_MAX = 3
 METRICS_INTERVAL_MS = 5_000
 BATCH_INTERVAL_MS = 1_000
@@ -70,12 +73,20 @@ class Observability:
     metrics: MeterProvider
     logs: LoggerProvider
     handler: logging.Handler
+    closing: threading.Event
 
     def shutdown(self) -> None:
-        """Flush what is queued, within a few seconds. Blocks: call it in a thread."""
+        """Flush what is queued, within about a second. Blocks: call it in a thread."""
+        self.closing.set()
         logging.getLogger().removeHandler(self.handler)
-        for provider in (self.traces, self.logs, self.metrics):
-            provider.shutdown()
+        flushing = [
+            threading.Thread(target=provider.shutdown, name="flush-telemetry")
+            for provider in (self.traces, self.logs, self.metrics)
+        ]
+        for thread in flushing:
+            thread.start()
+        for thread in flushing:
+            thread.join()
 
 
 def setup(
@@ -107,31 +118,34 @@ def setup_with(service: str, replica: str, send: Send) -> Observability:
             "service.instance.id": replica,
         }
     )
+    closing = threading.Event()
     traces = TracerProvider(resource=resource)
     traces.add_span_processor(
         BatchSpanProcessor(
-            _Spans(send), max_queue_size=QUEUED_MAX, schedule_delay_millis=BATCH_INTERVAL_MS
+            _Spans(send, closing),
+            max_queue_size=QUEUED_MAX,
+            schedule_delay_millis=BATCH_INTERVAL_MS,
         )
     )
     meters = MeterProvider(
         resource=resource,
         metric_readers=[
             PeriodicExportingMetricReader(
-                _Metrics(send), export_interval_millis=METRICS_INTERVAL_MS
+                _Metrics(send, closing), export_interval_millis=METRICS_INTERVAL_MS
             )
         ],
     )
     logs = LoggerProvider(resource=resource)
     logs.add_log_record_processor(
         BatchLogRecordProcessor(
-            _Logs(send), max_queue_size=QUEUED_MAX, schedule_delay_millis=BATCH_INTERVAL_MS
+            _Logs(send, closing), max_queue_size=QUEUED_MAX, schedule_delay_millis=BATCH_INTERVAL_MS
         )
     )
     trace.set_tracer_provider(traces)
     metrics.set_meter_provider(meters)
     handler = _Handler(logs)
     logging.getLogger().addHandler(handler)
-    return Observability(traces, meters, logs, handler)
+    return Observability(traces, meters, logs, handler, closing)
 
 
 def over_grpc(workload: Workload, address: str) -> Send:
@@ -157,10 +171,13 @@ def over_grpc(workload: Workload, address: str) -> Send:
 
 
 class _Exporter:
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, closing: threading.Event) -> None:
         self._send = send
+        self._closing = closing
 
     def _try(self, signal: str, message: Any, timeout_s: float = EXPORT_TIMEOUT_S) -> bool:
+        if self._closing.is_set():
+            timeout_s = FLUSH_TIMEOUT_S
         try:
             self._send(PATHS[signal], message.SerializeToString(), timeout_s)
         except Exception:  # noqa: BLE001 - telemetry that can't be sent must not break what it tells of
@@ -188,8 +205,8 @@ class _Logs(_Exporter, LogRecordExporter):
 
 
 class _Metrics(_Exporter, MetricExporter):
-    def __init__(self, send: Send) -> None:
-        _Exporter.__init__(self, send)
+    def __init__(self, send: Send, closing: threading.Event) -> None:
+        _Exporter.__init__(self, send, closing)
         MetricExporter.__init__(self)
 
     def export(
