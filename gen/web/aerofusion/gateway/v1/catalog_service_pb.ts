@@ -657,8 +657,9 @@ export const ListRevisionsResponseSchema: GenMessage<ListRevisionsResponse> = /*
  * proxyless clients are configured from. Every write is one revision with its audit record, and
  * reaches connected proxies within milliseconds. Writes need the operator role.
  *
- * Reasons of errors: INVALID_SERVICE, INVALID_ROUTE, INVALID_NAME, INVALID_PAGE_TOKEN
- * (INVALID_ARGUMENT: fix the request); SERVICE_NOT_FOUND, ROUTE_NOT_FOUND (NOT_FOUND);
+ * Reasons of errors: INVALID_SERVICE, INVALID_ROUTE, INVALID_NAME, INVALID_PAGE_TOKEN,
+ * INVALID_PAGE_SIZE, INVALID_REQUEST_ID, INVALID_UPDATE_MASK (INVALID_ARGUMENT: fix the request);
+ * SERVICE_NOT_FOUND, ROUTE_NOT_FOUND (NOT_FOUND);
  * SERVICE_EXISTS, ROUTE_EXISTS (ALREADY_EXISTS); GRPC_SERVICE_TAKEN, DESCRIPTOR_CONFLICT,
  * SERVICE_IN_USE, CATALOG_FULL (FAILED_PRECONDITION: change something else first); ETAG_MISMATCH
  * (ABORTED: read again); REQUEST_ID_REUSED (INVALID_ARGUMENT: the id came with another request).

@@ -75,8 +75,7 @@ export type Route = Message<"aerofusion.gateway.v1.Route"> & {
   retry?: Retry | undefined;
 
   /**
-   * Replaces the service's `access`. Absent: the service's. With `public`, the match must name a
-   * method and no header: the token is checked before headers are.
+   * Replaces the service's `access`. Absent: the service's.
    *
    * @generated from field: aerofusion.gateway.v1.Access access = 8;
    */

@@ -108,7 +108,8 @@ export const SetFieldsSchema: GenMessage<SetFields> = /*@__PURE__*/
 
 /**
  * Removes a record with all its fields. Wins over writes it didn't know of (they go to the
- * journal); a later write that knows of the removal makes the record anew.
+ * journal); a later write that knows of the removal makes the record anew. Does nothing if the record has
+ * been removed since the mutation's `base_seq`.
  *
  * @generated from message aerofusion.sync.v1.DeleteRecord
  */
@@ -470,7 +471,8 @@ export type Columns = Message<"aerofusion.sync.v1.Columns"> & {
   /**
    * Numbers of records that were removed, each as the difference to the one before. Drop all
    * their cells with a smaller `seq` than the removal's before applying the cells below. A record
-   * without cells is gone; its id is told again if it comes back.
+   * that is left without cells and isn't named above is gone; its id is told again if it comes
+   * back.
    *
    * @generated from field: repeated sint64 removed_record_numbers = 3;
    */
