@@ -96,6 +96,8 @@ async def serve(
         try:
             await _run(settings, parts, stop=stop, started=started, workload=workload)
         finally:
+            # After a fault among the tasks it still listens; after a drain this does nothing.
+            await parts.server.server.stop(0)
             for channel in parts.channels.values():
                 await channel.close()
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meshkit.ids import new_id
-from meshkit.postgres import unavailable_on_lost_connection
 from notifier.model import Category, Event, EventKind
 from notifier.store import recipients, rows
+from notifier.store.lost import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:

@@ -223,7 +223,9 @@ async def test_an_old_stream_ends_well_and_goes_on_with_its_cursor(start, settin
 
 async def test_streams_end_at_once_when_the_server_stops(run_serve, start, settings):
     async with contextlib.AsyncExitStack() as stack:
-        client = await stack.enter_async_context(start(replace(settings, shutdown_grace=timedelta(seconds=60))))
+        client = await stack.enter_async_context(
+            start(replace(settings, shutdown_grace=timedelta(seconds=60)))
+        )
         await client.add_recipient("ada", channels=["inapp"])
         call = client.inbox.WatchInbox(pb.WatchInboxRequest(parent=ADA))
         await call.read()
