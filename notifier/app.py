@@ -17,6 +17,7 @@ from aerofusion.notify.v1 import subscription_service_pb2_grpc as subscription_g
 from aerofusion.notify.v1 import template_service_pb2_grpc as template_grpc
 from meshkit.bus import open_bus
 from meshkit.identity import Workload
+from meshkit.ids import new_id
 from meshkit.observability import observed
 from meshkit.postgres import migrate, open_pool
 from meshkit.serving import GrpcServer, ServingLimits
@@ -162,7 +163,7 @@ async def _build(settings: Settings, workload: Workload, pool: asyncpg.Pool, bus
     wakes.on_inboxes(hub.wake)
     await wakes.listen()
     deliveries = DeliveryStore(
-        pool, worker=str(workload.spiffe_id), attempts_max=settings.attempts_max
+        pool, worker=f"{workload.spiffe_id}#{new_id()}", attempts_max=settings.attempts_max
     )
     made = Parts(settings=settings, workload=workload, inbox=inbox, wakes=wakes, clock=_now)
     built = {name: kind.build(made) for name, kind in CHANNELS.items()}

@@ -74,14 +74,15 @@ class LaneWorker:
         self._lease = lease
         self._poll_s = poll_s
         self._clock = clock
-        self._under_way = 0
+        self._under_way: set[str] = set()
+        self._claim_in_doubt = False
         self._freed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until *stop* is set, then finish what is under way and return."""
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
-                free = self._channel.concurrency - self._under_way
+                free = self._channel.concurrency - len(self._under_way)
                 if free <= 0:
                     self._freed.clear()
                     await self._freed.wait()
@@ -89,6 +90,7 @@ class LaneWorker:
                 try:
                     claimed = await self._claim(free)
                 except Unavailable as error:
+                    self._claim_in_doubt = True
                     log.warning(
                         "lane_interrupted",
                         channel=self._name,
@@ -100,12 +102,17 @@ class LaneWorker:
                 size = self._channel.batch_max
                 for start in range(0, len(claimed), size):
                     batch = claimed[start : start + size]
-                    self._under_way += len(batch)
+                    self._under_way |= {one.id for one in batch}
                     tasks.create_task(self._attempt(batch), name=f"{self._name}-{self._lane.name}")
                 if not claimed:
                     await self._wakes.wait(self._name, self._lane, self._poll_s)
 
     async def _claim(self, limit: int) -> list[Claimed]:
+        if self._claim_in_doubt:
+            await self._store.give_back(
+                self._name, self._lane, under_way=self._under_way, now=self._clock()
+            )
+            self._claim_in_doubt = False
         while True:
             claimed, dropped = await self._store.claim(
                 self._name,
@@ -133,7 +140,7 @@ class LaneWorker:
             for span, outcome in zip(spans, outcomes, strict=True):
                 _end(span, outcome)
         finally:
-            self._under_way -= len(batch)
+            self._under_way -= {claimed.id for claimed in batch}
             self._freed.set()
 
     async def _outcomes(self, batch: Sequence[Claimed]) -> list[Outcome]:

@@ -15,7 +15,7 @@ from notifier.store.steps import Change, write
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime, timedelta
 
     import asyncpg
@@ -97,6 +97,51 @@ class DeliveryStore:
                 await write(connection, dropped)
                 await self._start(connection, claimed, lease=lease, now=now)
         return claimed, len(dropped)
+
+    async def give_back(
+        self, channel: str, lane: Lane, *, under_way: Collection[str], now: datetime
+    ) -> int:
+        """
+        Make pending again what this process holds the lease of without knowing it.
+
+        A claim whose COMMIT got no answer may have been committed all the same. Nobody has
+        begun those attempts: that is certain here, and only here.
+
+        Args:
+            under_way: Deliveries this process does work on.
+
+        Returns:
+            How many there were.
+
+        """
+        with unavailable_on_lost_connection():
+            async with self._pool.acquire() as connection, connection.transaction():
+                found = await connection.fetch(
+                    UNKNOWN_CLAIMS, channel, int(lane), self._worker, list(under_way)
+                )
+                step = retry.Step(
+                    state=DeliveryState.PENDING,
+                    event=EventKind.RETRY_SCHEDULED,
+                    reason=Reason.PROVIDER_UNREACHABLE,
+                    detail="not begun: the database was away",
+                )
+                await write(
+                    connection,
+                    [
+                        Change(
+                            tenant=row["tenant"],
+                            notification=str(row["notification"]),
+                            delivery=str(row["id"]),
+                            recipient=row["recipient"],
+                            channel=channel,
+                            attempt=row["attempts"],
+                            step=step,
+                            time=now,
+                        )
+                        for row in found
+                    ],
+                )
+        return len(found)
 
     async def record(
         self,
@@ -256,6 +301,17 @@ LEFT JOIN recipients r ON r.tenant = p.tenant AND r.id = p.recipient
 LEFT JOIN subjects s ON n.subject_key <> '' AND s.tenant = n.tenant
                     AND s.subject_key = n.subject_key
 ORDER BY p.deliver_by
+"""
+
+
+UNKNOWN_CLAIMS = """
+SELECT d.tenant, d.notification, d.id, d.recipient, d.attempts
+FROM deliveries d
+JOIN attempts a ON a.tenant = d.tenant AND a.notification = d.notification
+               AND a.delivery = d.id AND a.number = d.attempts
+WHERE d.state = 3 AND d.channel = $1 AND d.lane = $2 AND a.worker = $3
+  AND NOT d.id = ANY($4::uuid[])
+ORDER BY d.id FOR UPDATE OF d
 """
 
 

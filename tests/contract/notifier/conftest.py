@@ -48,13 +48,17 @@ class Sink:
     """Take the message and close the connection without a word."""
     port: int = 0
 
-    async def handle_RCPT(self, server, session, envelope, address, options):
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, server, session, envelope, address, options
+    ):
         reply = self.rcpt_reply(address)
         if reply.startswith("250"):
             envelope.rcpt_tos.append(address)
         return reply
 
-    async def handle_DATA(self, server, session, envelope):
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, server, session, envelope
+    ):
         reply = self.reply(envelope.rcpt_tos[0])
         if reply.startswith("250"):
             async with self.arrived:
@@ -224,11 +228,14 @@ def start(run_serve, ca, settings) -> Callable[..., Any]:
 
     @contextlib.asynccontextmanager
     async def started(configured: Settings = settings, peer: str = "flightinfo"):
-        async with run_serve(serve, configured, workload=ca.workload("notifier")) as port:
-            async with ca.workload(peer).channel(
-                f"127.0.0.1:{port}", service="notifier"
-            ) as channel:
-                yield Client(channel, port)
+        async with contextlib.AsyncExitStack() as stack:
+            port = await stack.enter_async_context(
+                run_serve(serve, configured, workload=ca.workload("notifier"))
+            )
+            channel = await stack.enter_async_context(
+                ca.workload(peer).channel(f"127.0.0.1:{port}", service="notifier")
+            )
+            yield Client(channel, port)
 
     return started
 

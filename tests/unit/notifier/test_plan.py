@@ -86,7 +86,7 @@ def test_a_preference_for_the_category_beats_the_general_choice():
     late=st.booleans(),
     superseded=st.booleans(),
 )
-def test_every_channel_concerned_gets_exactly_one_verdict_and_nothing_late_goes_out(
+def test_every_channel_concerned_gets_exactly_one_verdict_and_nothing_late_goes_out(  # noqa: PLR0917 - hypothesis's
     category, wanted, content, chosen, late, superseded
 ):
     made = plan(
