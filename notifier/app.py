@@ -186,9 +186,6 @@ async def _build(settings: Settings, workload: Workload, pool: asyncpg.Pool, bus
         notifications=notifications,
         deliveries=deliveries,
     )
-    poll_s = settings.poll_interval.total_seconds()
-    planning = PlanningStore(pool)
-    catalog = Catalog(TemplateStore(pool))
     return _Running(
         server=server,
         hub=hub,
@@ -203,40 +200,74 @@ async def _build(settings: Settings, workload: Workload, pool: asyncpg.Pool, bus
             retention=settings.retention,
             clock=_now,
         ),
-        planners=[
-            Planner(
-                lane,
-                planning,
-                wakes,
-                instruments,
-                configured={name: CHANNELS[name].needs_address for name in channels},
-                clock=_now,
-                poll_s=poll_s,
-            )
-            for lane in Lane
-        ],
-        workers=[
-            LaneWorker(
-                name,
-                channel,
-                lane,
-                store=deliveries,
-                catalog=catalog,
-                renderer=renderer,
-                recorder=recorder,
-                wakes=wakes,
-                instruments=instruments,
-                needs_address=CHANNELS[name].needs_address,
-                attempt_timeout=settings.attempt_timeout,
-                lease=settings.attempt_timeout + settings.lease_margin,
-                poll_s=poll_s,
-                clock=_now,
-            )
-            for name, channel in channels.items()
-            for lane in Lane
-        ],
+        planners=_planners(settings, PlanningStore(pool), channels, wakes, instruments),
+        workers=_workers(
+            settings,
+            channels,
+            store=deliveries,
+            catalog=Catalog(TemplateStore(pool)),
+            renderer=renderer,
+            recorder=recorder,
+            wakes=wakes,
+            instruments=instruments,
+        ),
         channels=channels,
     )
+
+
+def _planners(
+    settings: Settings,
+    store: PlanningStore,
+    channels: dict[str, Channel],
+    wakes: Wakes,
+    instruments: Instruments,
+) -> list[Planner]:
+    return [
+        Planner(
+            lane,
+            store,
+            wakes,
+            instruments,
+            configured={name: CHANNELS[name].needs_address for name in channels},
+            clock=_now,
+            poll_s=settings.poll_interval.total_seconds(),
+        )
+        for lane in Lane
+    ]
+
+
+def _workers(
+    settings: Settings,
+    channels: dict[str, Channel],
+    *,
+    store: DeliveryStore,
+    catalog: Catalog,
+    renderer: Renderer,
+    recorder: Recorder,
+    wakes: Wakes,
+    instruments: Instruments,
+) -> list[LaneWorker]:
+    """Return a worker for each channel and lane: none can take another's slots."""
+    return [
+        LaneWorker(
+            name,
+            channel,
+            lane,
+            store=store,
+            catalog=catalog,
+            renderer=renderer,
+            recorder=recorder,
+            wakes=wakes,
+            instruments=instruments,
+            needs_address=CHANNELS[name].needs_address,
+            attempt_timeout=settings.attempt_timeout,
+            lease=settings.attempt_timeout + settings.lease_margin,
+            poll_s=settings.poll_interval.total_seconds(),
+            clock=_now,
+        )
+        for name, channel in channels.items()
+        for lane in Lane
+    ]
 
 
 def _server(settings: Settings, workload: Workload) -> GrpcServer:

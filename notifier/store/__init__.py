@@ -7,6 +7,9 @@ All SQL of the notifier, a module per table family. Every key begins with the te
     planning.py       audiences in, deliveries out
     deliveries.py     claim, record, resolve
     upkeep.py         due retries, leases that ran out, depth, old rows
-    inbox.py          messages in, changes out
+    inbox.py          inboxes read, messages marked
+    placing.py        messages put into inboxes
+    steps.py          what attempts made of deliveries, written
+    lost.py           lost connections as `Unavailable`
     rows.py           rows to the model and back
 """

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
 from meshkit import postgres
-from meshkit.errors import Unavailable
 
 
 if TYPE_CHECKING:
@@ -25,12 +23,8 @@ def unavailable_on_lost_connection() -> Iterator[None]:
     statement on that connection (a COMMIT, the pool's reset) finds its protocol in
     the middle of the first and raises `InternalClientError`.
     """
-    try:
-        with postgres.unavailable_on_lost_connection():
+    with postgres.unavailable_on_lost_connection():
+        try:
             yield
-    except asyncpg.InternalClientError as error:
-        raise Unavailable(
-            "POSTGRES_UNAVAILABLE",
-            "The database is away; repeat the call with the same request_id.",
-            retry_after=timedelta(seconds=1),
-        ) from error
+        except asyncpg.InternalClientError as error:
+            raise asyncpg.InterfaceError(str(error)) from error
