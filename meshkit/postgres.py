@@ -27,6 +27,7 @@ MIGRATION_LOCK = 0x6D657368  # "mesh": one migrating process per database at a t
 LOST = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # on COMMIT or reset, when the server dies meanwhile
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.AdminShutdownError,
     asyncpg.exceptions.CrashShutdownError,

@@ -221,9 +221,12 @@ class Cluster:
         if not copy.exists():
             half = self.folder / f"install-{MAJOR}.new"
             shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(package, half, symlinks=True)
+            # The binaries find their libraries by the way from the one folder to the other.
+            shutil.copytree(package, half / package.parent.name / package.name, symlinks=True)
+            libraries = package.parent.with_name(f"{package.parent.name}.libs")
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
             half.rename(copy)
-        return copy
+        return copy / package.parent.name / package.name
 
     def _forget_dead_postmaster(self) -> None:
         """

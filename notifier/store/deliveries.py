@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshkit.errors import FailedPrecondition, NotFound
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier import retry
 from notifier.model import DeliveryState, Event, EventKind, Lane, Reason
 from notifier.plan import still_wanted
 from notifier.store import rows
-from notifier.store.lost import unavailable_on_lost_connection
 from notifier.store.steps import Change, write
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier.model import Category, Event, EventKind
 from notifier.store import recipients, rows
-from notifier.store.lost import unavailable_on_lost_connection
 from notifier.store.placing import place
 
 

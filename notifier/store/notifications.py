@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from meshkit.errors import InvalidInput, NotFound
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier.model import DeliveryState, Event, EventKind, Reason
 from notifier.store import recipients, rows, templates
-from notifier.store.lost import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:

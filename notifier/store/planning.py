@@ -6,9 +6,9 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier.model import NotificationState
 from notifier.store import rows
-from notifier.store.lost import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import AlreadyExists, Conflict, NotFound
 from meshkit.ids import new_id
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier.store import rows
-from notifier.store.lost import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:

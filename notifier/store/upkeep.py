@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meshkit.postgres import unavailable_on_lost_connection
 from notifier import retry
 from notifier.model import Category, Lane, Reason
-from notifier.store.lost import unavailable_on_lost_connection
 from notifier.store.notifications import REQUEST_ID_LIFE
 from notifier.store.steps import Change, write
 

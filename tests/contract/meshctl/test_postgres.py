@@ -1,6 +1,7 @@
 """What the services may rely on from the PostgreSQL that meshctl runs."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import asyncpg
 import pytest
 
 from meshctl.faults import MeshctlError
+from meshctl.parts.postgres import packaged_install
 from meshctl.processes import session_members, trace
 
 
@@ -101,3 +103,23 @@ def test_the_server_is_never_root_and_owns_only_what_is_its(own_postgres):
 
     assert owner == process != 0
     assert own_postgres.cluster.folder.stat().st_uid == os.geteuid()
+
+
+async def test_binaries_that_its_user_cannot_reach_are_copied_whole(monkeypatch, own_postgres):
+    """As in a checkout in somebody's private folder, run by root."""
+    own_postgres.stop()
+    private = own_postgres.log.parent / "private"
+    package = packaged_install()
+    libraries = package.parent.with_name(f"{package.parent.name}.libs")
+    moved = private / package.parent.name / package.name
+    shutil.copytree(package, moved, symlinks=True)
+    shutil.copytree(libraries, private / libraries.name, symlinks=True)
+    private.chmod(0o700)
+    monkeypatch.setattr("meshctl.parts.postgres.packaged_install", lambda: moved)
+    own_postgres.start()
+    connection = await asyncpg.connect(await own_postgres.database("copied"))
+
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+    used = Path(f"/proc/{own_postgres.pid}/exe").resolve()
+    assert used.is_relative_to(own_postgres.cluster.folder) == (os.geteuid() == 0)

@@ -1,0 +1,67 @@
+"""
+Runs test suites, two at a time, each in a pytest of its own.
+
+    python -m tests.suites unit+scenarios contract/gateway -- -k token
+
+A suite is one or more paths under `tests/`, joined by `+`. Parts that live in the same
+process (chDB, gRPC, Envoy's children) then don't meet across suites, and waiting overlaps.
+Exits with 1 if a suite failed; says at the end what each one did.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+AT_ONCE = 2
+TESTS = Path(__file__).parent
+SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
+
+_printing = threading.Lock()
+
+
+def main(argv: list[str]) -> int:
+    """Run the suites named before `--`, with the options of pytest behind it."""
+    split = argv.index("--") if "--" in argv else len(argv)
+    suites, options = argv[:split], argv[split + 1 :]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda suite: run(suite, options), suites))
+    total: Counter[str] = Counter()
+    for counts, _ in results:
+        total += counts
+    bad = sum(total[kind] for kind in ("failed", "error", "errors"))
+    print(f"\n{total['passed']} passed, {bad} failed, {total['skipped']} skipped")
+    return 0 if all(code == 0 for _, code in results) and total["passed"] else 1
+
+
+def run(suite: str, options: list[str]) -> tuple[Counter[str], int]:
+    """Run one suite; print what it said at once if it failed, else its last line."""
+    began = time.monotonic()
+    paths = [str(TESTS / path) for path in suite.split("+")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--quiet", *paths, *options],
+        cwd=TESTS.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    # pytest's 5 is "no tests", as when -k selects none of this suite's.
+    code = 0 if done.returncode == 5 and options else done.returncode
+    last = done.stdout.strip().rpartition("\n")[2]
+    with _printing:
+        if code != 0:
+            print(done.stdout)
+        print(f"{time.monotonic() - began:6.0f} s  {suite}: {last}", flush=True)
+    return Counter({kind: int(number) for number, kind in SUMMARY.findall(last)}), code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
