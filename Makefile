@@ -29,10 +29,10 @@ $(STAMP):
 	@echo "building $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tools.lock
-	@$(BIN)/uv pip sync --quiet --python $(PY) --require-hashes requirements.lock
+	@$(BIN)/uv pip sync --quiet --python $(PY) --require-hashes --compile-bytecode requirements.lock
+	@touch $(VENV)/.packages
 	@printf '%s\n' "$(CURDIR)" "$(CURDIR)/gen/python" "$(CURDIR)/clients/python" > "$(SITE)/aerofusion_mesh.pth"
 	@printf '#!/bin/sh\nexec "%s" -m meshctl "$$@"\n' "$(CURDIR)/$(PY)" > $(BIN)/meshctl && chmod +x $(BIN)/meshctl
-	@$(PY) -c 'from telemetry.scan.scanner import Scanner; Scanner().warm()'
 	@touch $@
 
 web: node_modules/.installed ## Install what the web side needs, from package-lock.json

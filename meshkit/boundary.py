@@ -71,7 +71,6 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
     def admit(self, method: str, context: Context) -> None:
         """Identify the caller and check it against the policy; raises `MeshError`."""
         metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
-        tracing.attach_remote(metadata) if "traceparent" in metadata else None
         if method.startswith(OPEN_TO_EVERY_PEER):
             return
         rule = self._policy.get(method, NOBODY)
@@ -127,6 +126,8 @@ class _Call:
         started = time.perf_counter()
         code = "OK"
         try:
+            # A unary call's span is current already; a stream has none and takes the caller's.
+            tracing.attach_remote(dict(context.invocation_metadata() or ()))
             self._boundary.admit(self._method, context)
             produced = self._behaviour(_checked(request), context)
             if isinstance(produced, AsyncIterator):

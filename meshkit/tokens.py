@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ TENANTLESS: Final = ("services/", "operators/")
 """Beginnings of subjects that may go without a tenant, which means any."""
 
 TOKEN_LENGTH_MAX: Final = 8_192
+TOKENS_REMEMBERED: Final = 2_048
 CLOCK_SKEW_S: Final = 60.0
 """How far clocks may disagree, both for `iat` and `exp`."""
 
@@ -51,6 +53,10 @@ class Claims:
     token_id: str
     expires_at: float
     """Unix time in seconds."""
+    issued_at: float = 0.0
+    """Unix time in seconds."""
+    not_before: float = 0.0
+    """Unix time in seconds; 0 if the token doesn't say."""
 
 
 def edge_claims(metadata: Mapping[str, str], now: float) -> Claims:
@@ -69,7 +75,21 @@ def edge_claims(metadata: Mapping[str, str], now: float) -> Claims:
     forwarded = metadata.get(CLAIMS_HEADER, "")
     if scheme.lower() != "bearer" or not token or not forwarded:
         raise Unauthenticated("TOKEN_MISSING", "Send a token: `authorization: Bearer <token>`.")
-    if len(token) > TOKEN_LENGTH_MAX or token.count(".") != 2:
+    if len(token) > TOKEN_LENGTH_MAX:
+        raise _malformed("it is too long")
+    claims = _read(token, forwarded)
+    for claim, at in (("iat", claims.issued_at), ("nbf", claims.not_before)):
+        if at > now + CLOCK_SKEW_S:
+            raise _invalid(claim)
+    if claims.expires_at + CLOCK_SKEW_S <= now:
+        raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; ask for a new one.")
+    return claims
+
+
+@functools.lru_cache(maxsize=TOKENS_REMEMBERED)
+def _read(token: str, forwarded: str) -> Claims:
+    """All checks but those of time: the same bytes get the same answer, so it is remembered."""
+    if token.count(".") != 2:
         raise _malformed("it is not three parts of base64url")
     header_part, payload_part, _ = token.split(".")
     _check_header(_json_object(header_part))
@@ -77,7 +97,7 @@ def edge_claims(metadata: Mapping[str, str], now: float) -> Claims:
         raise Unauthenticated(
             "TOKEN_CLAIMS_MISMATCH", "The claims that were verified are not those of the token."
         )
-    return _checked_claims(_json_object(payload_part), now)
+    return _checked_claims(_json_object(payload_part))
 
 
 def _check_header(header: dict[str, Any]) -> None:
@@ -95,7 +115,7 @@ def _check_header(header: dict[str, Any]) -> None:
     raise Unauthenticated("TOKEN_HEADER_REFUSED", f"The token's header is refused: {why}.")
 
 
-def _checked_claims(payload: dict[str, Any], now: float) -> Claims:
+def _checked_claims(payload: dict[str, Any]) -> Claims:
     subject, tenant, roles = payload.get("sub"), payload.get("tenant", ""), payload.get("roles")
     token_id = payload.get("jti")
     if payload.get("iss") != ISSUER or payload.get("aud") not in (AUDIENCE, [AUDIENCE]):
@@ -110,18 +130,14 @@ def _checked_claims(payload: dict[str, Any], now: float) -> Claims:
         raise _invalid("roles")
     if not isinstance(token_id, str) or not 1 <= len(token_id) <= 64:
         raise _invalid("jti")
-    for claim in ("iat", "nbf"):
-        if (claim == "iat" or claim in payload) and _time(payload, claim) > now + CLOCK_SKEW_S:
-            raise _invalid(claim)
-    expires = _time(payload, "exp")
-    if expires + CLOCK_SKEW_S <= now:
-        raise Unauthenticated("TOKEN_EXPIRED", "The token has expired; ask for a new one.")
     return Claims(
         subject=subject,
         tenant=tenant,
         roles=tuple(roles),
         token_id=token_id,
-        expires_at=expires,
+        expires_at=_time(payload, "exp"),
+        issued_at=_time(payload, "iat"),
+        not_before=_time(payload, "nbf") if "nbf" in payload else 0.0,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -46,9 +46,10 @@ class UnaryTracingInterceptor(grpc.aio.ServerInterceptor):
         return traced
 
 
-def attach_remote(metadata: dict[str, str]) -> object:
-    """Make the trace of the caller (W3C `traceparent` in *metadata*) the current one."""
-    return otel_context.attach(propagate.extract(metadata))
+def attach_remote(metadata: Mapping[str, str | bytes]) -> None:
+    """Make the trace of the caller, if *metadata* has one (W3C `traceparent`), the current one."""
+    if "traceparent" in metadata:
+        otel_context.attach(propagate.extract(metadata))
 
 
 def carrier() -> dict[str, str]:
