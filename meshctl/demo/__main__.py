@@ -14,26 +14,23 @@ def main(argv: list[str]) -> int:
     # Each process imports only what it needs itself: together they are to stay small.
     match argv:
         case ["flightinfo", *rest]:
-            from meshctl.demo import flightinfo, settings  # noqa: PLC0415
+            from meshctl.demo.flightinfo import serve  # noqa: PLC0415
+            from meshctl.demo.settings import FlightinfoSettings  # noqa: PLC0415
             from meshkit.main import run_service  # noqa: PLC0415
 
-            return run_service(
-                "flightinfo", settings.FlightinfoSettings, flightinfo.serve, rest or ["serve"]
-            )
+            return run_service("flightinfo", FlightinfoSettings, serve, rest or ["serve"])
         case ["devices", *rest]:
-            from meshctl.demo import devices, settings  # noqa: PLC0415
+            from meshctl.demo.devices import serve  # noqa: PLC0415
+            from meshctl.demo.settings import DevicesSettings  # noqa: PLC0415
             from meshkit.main import run_service  # noqa: PLC0415
 
-            return run_service(
-                "devices", settings.DevicesSettings, devices.serve, rest or ["serve"]
-            )
+            return run_service("devices", DevicesSettings, serve, rest or ["serve"])
         case ["mailsink", *rest]:
-            from meshctl.demo import mailsink, settings  # noqa: PLC0415
+            from meshctl.demo.mailsink import serve  # noqa: PLC0415
+            from meshctl.demo.settings import MailsinkSettings  # noqa: PLC0415
             from meshkit.main import run_service  # noqa: PLC0415
 
-            return run_service(
-                "mailsink", settings.MailsinkSettings, mailsink.serve, rest or ["serve"]
-            )
+            return run_service("mailsink", MailsinkSettings, serve, rest or ["serve"])
         case _:
             sys.stderr.write(f"{USAGE}\n")
             return EX_USAGE
