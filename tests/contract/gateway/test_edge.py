@@ -83,6 +83,21 @@ async def test_an_altered_token_is_unauthenticated(mesh, echo):
     )
 
 
+@pytest.mark.parametrize(
+    ("claim", "code"),
+    [
+        ("ISSUER", grpc.StatusCode.UNAUTHENTICATED),
+        ("AUDIENCE", grpc.StatusCode.PERMISSION_DENIED),
+    ],
+)
+async def test_a_token_of_ours_for_somebody_else_is_refused(mesh, echo, claim, code, monkeypatch):
+    calls = mesh.servers[0].calls
+    monkeypatch.setattr(f"gateway.identity.tokens.{claim}", "elsewhere")
+    metadata = bearer(await mesh.token())
+    assert await refused(echo.Echo(EchoMessage(), metadata=metadata)) == code
+    assert mesh.servers[0].calls == calls
+
+
 async def test_a_json_call_without_a_token_never_reaches_the_service(mesh, echo):
     calls = mesh.servers[0].calls
     async with mesh.http() as http:
