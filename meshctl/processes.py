@@ -52,6 +52,9 @@ class Command:
     stop_signal: signal.Signals = signal.SIGTERM
     """What asks it to end in good order."""
 
+    niceness: int = 0
+    """How far it stands back when others want the processor; 0 to 19, as of nice(2)."""
+
     death_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends it when we are gone without having asked."""
 
@@ -77,7 +80,7 @@ def argv(command: Command) -> list[str]:
     """*command* as given to the kernel: by way of `launch.py`."""
     account = command.account
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
-    words = (command.death_signal.value, os.getpid(), uid, gid)
+    words = (command.death_signal.value, os.getpid(), uid, gid, command.niceness)
     head = [sys.executable, "-I", "-S", str(LAUNCH), *map(str, words), "--"]
     return [*head, *command.argv]
 

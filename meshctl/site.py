@@ -26,6 +26,8 @@ REPLICA = "0"
 GOOD_FOR_MIN = timedelta(minutes=5)
 """A stored certificate that ends sooner is not counted on."""
 SHUTDOWN_GRACE_S = "1"
+BACKGROUND = {"telemetry": 5, "devices": 5, "mailsink": 5}
+"""Niceness of parts that nobody waits for: what is watched comes before the watching."""
 TOLD = (
     "GATEWAY",
     "RELAY",
@@ -161,7 +163,11 @@ class Site:
 
     def python(self, *words: str, environment: Mapping[str, str]) -> Command:
         """A command that runs `python -m *words*`."""
-        return Command(argv=[sys.executable, "-m", *words], environment=environment)
+        return Command(
+            argv=[sys.executable, "-m", *words],
+            environment=environment,
+            niceness=BACKGROUND.get(words[-2 if words[-1] == "serve" else -1], 0),
+        )
 
 
 def gateway_socket(run: Path) -> Path:
