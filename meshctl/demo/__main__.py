@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from meshkit.main import run_service
+
 
 USAGE = "usage: python -m meshctl.demo flightinfo|devices|mailsink [serve|check-config]"
 EX_USAGE = 64  # As in sysexits.h: the command line is at fault.
@@ -11,29 +13,38 @@ EX_USAGE = 64  # As in sysexits.h: the command line is at fault.
 
 def main(argv: list[str]) -> int:
     """Run one process; return its exit code, as `meshkit.main.run_service` gives it."""
-    # Each process imports only what it needs itself: together they are to stay small.
-    match argv:
-        case ["flightinfo", *rest]:
-            from meshctl.demo.flightinfo import serve  # noqa: PLC0415
-            from meshctl.demo.settings import FlightinfoSettings  # noqa: PLC0415
-            from meshkit.main import run_service  # noqa: PLC0415
+    name, rest = (argv[0] if argv else ""), argv[1:] or ["serve"]
+    if name not in PROCESSES:
+        sys.stderr.write(f"{USAGE}\n")
+        return EX_USAGE
+    return PROCESSES[name](rest)
 
-            return run_service("flightinfo", FlightinfoSettings, serve, rest or ["serve"])
-        case ["devices", *rest]:
-            from meshctl.demo.devices import serve  # noqa: PLC0415
-            from meshctl.demo.settings import DevicesSettings  # noqa: PLC0415
-            from meshkit.main import run_service  # noqa: PLC0415
 
-            return run_service("devices", DevicesSettings, serve, rest or ["serve"])
-        case ["mailsink", *rest]:
-            from meshctl.demo.mailsink import serve  # noqa: PLC0415
-            from meshctl.demo.settings import MailsinkSettings  # noqa: PLC0415
-            from meshkit.main import run_service  # noqa: PLC0415
+# Each process imports only what it needs itself: together they are to stay small.
 
-            return run_service("mailsink", MailsinkSettings, serve, rest or ["serve"])
-        case _:
-            sys.stderr.write(f"{USAGE}\n")
-            return EX_USAGE
+
+def _flightinfo(rest: list[str]) -> int:
+    from meshctl.demo.flightinfo import serve  # noqa: PLC0415
+    from meshctl.demo.settings import FlightinfoSettings  # noqa: PLC0415
+
+    return run_service("flightinfo", FlightinfoSettings, serve, rest)
+
+
+def _devices(rest: list[str]) -> int:
+    from meshctl.demo.devices import serve  # noqa: PLC0415
+    from meshctl.demo.settings import DevicesSettings  # noqa: PLC0415
+
+    return run_service("devices", DevicesSettings, serve, rest)
+
+
+def _mailsink(rest: list[str]) -> int:
+    from meshctl.demo.mailsink import serve  # noqa: PLC0415
+    from meshctl.demo.settings import MailsinkSettings  # noqa: PLC0415
+
+    return run_service("mailsink", MailsinkSettings, serve, rest)
+
+
+PROCESSES = {"flightinfo": _flightinfo, "devices": _devices, "mailsink": _mailsink}
 
 
 if __name__ == "__main__":
