@@ -100,8 +100,16 @@ def load(kind: type[S], *, prefix: str, environ: Mapping[str, str]) -> S:
         try:
             return kind(**values)  # type: ignore[arg-type]
         except ValueError as error:
-            problems.append(str(error))
+            problems += [_as_variable(line, prefix, kind) for line in str(error).splitlines()]
     raise InvalidSettings("\n".join(problems))
+
+
+def _as_variable(problem: str, prefix: str, kind: type[MeshSettings]) -> str:
+    """Name a field that *problem* begins with as the variable it is read from."""
+    name, colon, rest = problem.partition(":")
+    if name in {setting.name for setting in fields(kind)}:
+        return f"{prefix}_{name.upper()}{colon}{rest}"
+    return problem
 
 
 def parse(hint: object, text: str) -> object:

@@ -78,15 +78,23 @@ class Settings(MeshSettings):
     """Connections to PostgreSQL."""
 
     def __post_init__(self) -> None:
-        if self.smtp_security not in SMTP_SECURITY:
-            raise ValueError(f"NOTIFIER_SMTP_SECURITY: must be one of {', '.join(SMTP_SECURITY)}")
         host, _, port = self.smtp_address.rpartition(":")
-        if self.smtp_address and not (host and port.isdigit()):
-            raise ValueError("NOTIFIER_SMTP_ADDRESS: must be host:port")
-        if "@" not in self.smtp_sender or any(c in self.smtp_sender for c in "\r\n"):
-            raise ValueError("NOTIFIER_SMTP_SENDER: must be a mail address")
-        if bool(self.smtp_username) != (self.smtp_password_file is not None):
-            raise ValueError("NOTIFIER_SMTP_PASSWORD_FILE: must be set with NOTIFIER_SMTP_USERNAME")
+        login = bool(self.smtp_username), self.smtp_password_file is not None
+        faults = {
+            "postgres_dsn: must be set": not self.postgres_dsn,
+            f"smtp_security: must be one of {', '.join(SMTP_SECURITY)}": (
+                self.smtp_security not in SMTP_SECURITY
+            ),
+            "smtp_address: must be host:port": (
+                bool(self.smtp_address) and not (host and port.isdigit())
+            ),
+            "smtp_sender: must be a mail address": (
+                "@" not in self.smtp_sender or any(c in self.smtp_sender for c in "\r\n")
+            ),
+            "smtp_password_file: must be set with smtp_username": login[0] != login[1],
+        }
+        if problems := [problem for problem, wrong in faults.items() if wrong]:
+            raise ValueError("\n".join(problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ class Settings(MeshSettings):
 
     def __post_init__(self):
         if self.region == "atlantis":
-            raise ValueError("DEMO_REGION: must be above water")
+            raise ValueError("region: must be above water")
 
 
 def test_values_are_read_as_the_types_of_their_fields():
@@ -61,7 +61,7 @@ def test_every_problem_is_told_at_once():
 
 
 def test_what_only_the_whole_can_tell_is_told_too():
-    with pytest.raises(InvalidSettings, match="above water"):
+    with pytest.raises(InvalidSettings, match="DEMO_REGION: must be above water"):
         load(Settings, prefix="DEMO", environ={"DEMO_REGION": "atlantis"})
 
 

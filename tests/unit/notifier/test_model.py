@@ -64,5 +64,14 @@ def test_every_method_has_a_rule_and_every_rule_a_method():
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes):
-    with pytest.raises(ValueError, match="NOTIFIER_SMTP"):
-        Settings(**changes)
+    (name,) = changes
+    told = "smtp_password_file" if name == "smtp_username" else name
+    with pytest.raises(ValueError, match=f"^{told}: "):
+        Settings(postgres_dsn="postgresql:///notifier", **changes)
+
+
+def test_every_setting_that_cannot_work_is_told():
+    with pytest.raises(ValueError, match="postgres_dsn") as raised:
+        Settings(smtp_security="some", smtp_address="mail")
+
+    assert len(str(raised.value).splitlines()) == 3
