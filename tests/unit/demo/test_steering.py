@@ -77,7 +77,7 @@ def test_all_problems_of_the_settings_are_told_at_once(kind, prefix):
 
 
 def test_the_edge_must_be_named():
-    with pytest.raises(InvalidSettings, match="edge_address: must be set"):
+    with pytest.raises(InvalidSettings, match="FLIGHTINFO_EDGE_ADDRESS: must be set"):
         load(FlightinfoSettings, prefix="FLIGHTINFO", environ={})
 
 
