@@ -146,7 +146,12 @@ def edge_channel(mesh: Mesh) -> grpc.aio.Channel:
     """A channel to the edge, as a client from outside opens it."""
     roots = (mesh.state / "ca.pem").read_bytes()
     address = mesh.status()["edge"]["url"].removeprefix("https://")
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots))
+    return grpc.aio.secure_channel(
+        address,
+        grpc.ssl_channel_credentials(roots),
+        # A failed request is to be seen, not made good.
+        options=[("grpc.enable_retries", 0)],
+    )
 
 
 @contextlib.contextmanager
