@@ -5,7 +5,9 @@ import json
 import os
 import platform
 import random
+import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,13 @@ def report(facts):
     REPORT.write_text("\n".join(lines) + "\n")
 
 
+def commit():
+    run = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
 async def test_hours_of_faults_lose_nothing_and_let_nothing_grow(own_mesh):
     mesh = await asyncio.to_thread(own_mesh)
     chance = random.Random(int(os.environ.get("MESH_SOAK_SEED", "7")))
@@ -61,6 +70,8 @@ async def test_hours_of_faults_lose_nothing_and_let_nothing_grow(own_mesh):
     if not SLICE:
         report(
             {
+                "commit": await asyncio.to_thread(commit),
+                "ended": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 "hours": round(SECONDS / 3600, 2),
                 "faults": faults,
                 "acknowledged": len(producer.acknowledged),
