@@ -1,19 +1,24 @@
-"""`python -m bench <area>`: measure, write `build/bench/<area>.json`, print a table."""
+"""`python -m bench <area> [--only ROOM ...]`: measure, write `build/bench/`, print a table."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import pkgutil
 import sys
-from pathlib import Path
+
+from bench import areas
 
 
 def main(argv: list[str]) -> int:
-    folder = Path(__file__).parent / "areas"
-    areas = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-    if len(argv) != 1 or argv[0] not in areas:
-        print(f"bench: name one area of: {', '.join(areas)}", file=sys.stderr)
-        return 2
-    report = importlib.import_module(f"bench.areas.{argv[0]}").measure()
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument(
+        "area", choices=sorted(one.name for one in pkgutil.iter_modules(areas.__path__))
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROOM", help="some of its rooms")
+    given = parser.parse_args(argv)
+    module = importlib.import_module(f"bench.areas.{given.area}")
+    report = module.measure(given.only) if given.only else module.measure()
     path = report.write()
     report.show()
     print(f"written to {path}, samples beside it")
