@@ -22,20 +22,21 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from aerofusion.gateway.v1 import object_pb2 as aerofusion_dot_gateway_dot_v1_dot_object__pb2
 from aerofusion.gateway.v1 import route_pb2 as aerofusion_dot_gateway_dot_v1_dot_route__pb2
 from aerofusion.gateway.v1 import service_pb2 as aerofusion_dot_gateway_dot_v1_dot_service__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$aerofusion/gateway/v1/revision.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a!aerofusion/gateway/v1/route.proto\x1a#aerofusion/gateway/v1/service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x36\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32&.aerofusion.gateway.v1.Revision.Action\x12\x31\n\x07service\x18\x04 \x01(\x0b\x32\x1e.aerofusion.gateway.v1.ServiceH\x00\x12-\n\x05route\x18\x05 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.RouteH\x00\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x11\n\rACTION_CREATE\x10\x01\x12\x11\n\rACTION_UPDATE\x10\x02\x12\x11\n\rACTION_DELETE\x10\x03\x42\t\n\x07\x63ontentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$aerofusion/gateway/v1/revision.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a\"aerofusion/gateway/v1/object.proto\x1a!aerofusion/gateway/v1/route.proto\x1a#aerofusion/gateway/v1/service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x03\n\x08Revision\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x36\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32&.aerofusion.gateway.v1.Revision.Action\x12\x31\n\x07service\x18\x04 \x01(\x0b\x32\x1e.aerofusion.gateway.v1.ServiceH\x00\x12-\n\x05route\x18\x05 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.RouteH\x00\x12.\n\x05other\x18\x08 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.ObjectH\x00\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x11\n\rACTION_CREATE\x10\x01\x12\x11\n\rACTION_UPDATE\x10\x02\x12\x11\n\rACTION_DELETE\x10\x03\x42\t\n\x07\x63ontentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aerofusion.gateway.v1.revision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REVISION']._serialized_start=169
-  _globals['_REVISION']._serialized_end=533
-  _globals['_REVISION_ACTION']._serialized_start=433
-  _globals['_REVISION_ACTION']._serialized_end=522
+  _globals['_REVISION']._serialized_start=205
+  _globals['_REVISION']._serialized_end=617
+  _globals['_REVISION_ACTION']._serialized_start=517
+  _globals['_REVISION_ACTION']._serialized_end=606
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from aerofusion.gateway.v1 import object_pb2 as _object_pb2
 from aerofusion.gateway.v1 import route_pb2 as _route_pb2
 from aerofusion.gateway.v1 import service_pb2 as _service_pb2
 from google.protobuf import descriptor as _descriptor
@@ -60,6 +61,7 @@ class Revision(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     SERVICE_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
@@ -79,6 +81,10 @@ class Revision(_message.Message):
         """Of a route."""
 
     @_builtins.property
+    def other(self) -> _object_pb2.Object:
+        """Of an object of another kind."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
@@ -90,14 +96,15 @@ class Revision(_message.Message):
         action: Global___Revision.Action.ValueType = ...,
         service: _service_pb2.Service | None = ...,
         route: _route_pb2.Route | None = ...,
+        other: _object_pb2.Object | None = ...,
         actor: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "route", b"route", "service", b"service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "create_time", b"create_time", "other", b"other", "route", b"route", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "content", b"content", "create_time", b"create_time", "object", b"object", "revision", b"revision", "route", b"route", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "content", b"content", "create_time", b"create_time", "object", b"object", "other", b"other", "revision", b"revision", "route", b"route", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["service", "route"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["service", "route", "other"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 

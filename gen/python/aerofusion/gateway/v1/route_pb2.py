@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!aerofusion/gateway/v1/route.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a#aerofusion/gateway/v1/service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x03\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x30\n\x05match\x18\x04 \x01(\x0b\x32!.aerofusion.gateway.v1.RouteMatch\x12\x38\n\x0c\x64\x65stinations\x18\x05 \x03(\x0b\x32\".aerofusion.gateway.v1.Destination\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x05retry\x18\x07 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.Retry\x12-\n\x06\x61\x63\x63\x65ss\x18\x08 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Access\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\"l\n\nRouteMatch\x12\x14\n\x0cgrpc_service\x18\x01 \x01(\t\x12\x13\n\x0bgrpc_method\x18\x02 \x01(\t\x12\x33\n\x07headers\x18\x03 \x03(\x0b\x32\".aerofusion.gateway.v1.HeaderMatch\"^\n\x0bHeaderMatch\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x65xact\x18\x02 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x03 \x01(\tH\x00\x12\x11\n\x07present\x18\x04 \x01(\x08H\x00\x42\x0b\n\tcondition\".\n\x0b\x44\x65stination\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"Q\n\x05Retry\x12\x14\n\x0c\x61ttempts_max\x18\x01 \x01(\r\x12\x32\n\x0fper_try_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Durationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!aerofusion/gateway/v1/route.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a#aerofusion/gateway/v1/service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x05\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x30\n\x05match\x18\x04 \x01(\x0b\x32!.aerofusion.gateway.v1.RouteMatch\x12\x38\n\x0c\x64\x65stinations\x18\x05 \x03(\x0b\x32\".aerofusion.gateway.v1.Destination\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x05retry\x18\x07 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.Retry\x12-\n\x06\x61\x63\x63\x65ss\x18\x08 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Access\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0b \x01(\x03\x12.\n\x07mirrors\x18\x0c \x03(\x0b\x32\x1d.aerofusion.gateway.v1.Mirror\x12=\n\x0frequest_headers\x18\r \x01(\x0b\x32$.aerofusion.gateway.v1.HeaderChanges\x12>\n\x10response_headers\x18\x0e \x01(\x0b\x32$.aerofusion.gateway.v1.HeaderChanges\x12>\n\x0f\x64irect_response\x18\x0f \x01(\x0b\x32%.aerofusion.gateway.v1.DirectResponse\"*\n\x06Mirror\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"*\n\x0bHeaderValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"P\n\rHeaderChanges\x12/\n\x03set\x18\x01 \x03(\x0b\x32\".aerofusion.gateway.v1.HeaderValue\x12\x0e\n\x06remove\x18\x02 \x03(\t\"D\n\x0e\x44irectResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\"l\n\nRouteMatch\x12\x14\n\x0cgrpc_service\x18\x01 \x01(\t\x12\x13\n\x0bgrpc_method\x18\x02 \x01(\t\x12\x33\n\x07headers\x18\x03 \x03(\x0b\x32\".aerofusion.gateway.v1.HeaderMatch\"^\n\x0bHeaderMatch\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x05\x65xact\x18\x02 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x03 \x01(\tH\x00\x12\x11\n\x07present\x18\x04 \x01(\x08H\x00\x42\x0b\n\tcondition\".\n\x0b\x44\x65stination\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"`\n\x05Retry\x12\x14\n\x0c\x61ttempts_max\x18\x01 \x01(\r\x12\x32\n\x0fper_try_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05hedge\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aerofusion.gateway.v1.route
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUTE']._serialized_start=163
-  _globals['_ROUTE']._serialized_end=579
-  _globals['_ROUTEMATCH']._serialized_start=581
-  _globals['_ROUTEMATCH']._serialized_end=689
-  _globals['_HEADERMATCH']._serialized_start=691
-  _globals['_HEADERMATCH']._serialized_end=785
-  _globals['_DESTINATION']._serialized_start=787
-  _globals['_DESTINATION']._serialized_end=833
-  _globals['_RETRY']._serialized_start=835
-  _globals['_RETRY']._serialized_end=916
+  _globals['_ROUTE']._serialized_end=818
+  _globals['_MIRROR']._serialized_start=820
+  _globals['_MIRROR']._serialized_end=862
+  _globals['_HEADERVALUE']._serialized_start=864
+  _globals['_HEADERVALUE']._serialized_end=906
+  _globals['_HEADERCHANGES']._serialized_start=908
+  _globals['_HEADERCHANGES']._serialized_end=988
+  _globals['_DIRECTRESPONSE']._serialized_start=990
+  _globals['_DIRECTRESPONSE']._serialized_end=1058
+  _globals['_ROUTEMATCH']._serialized_start=1060
+  _globals['_ROUTEMATCH']._serialized_end=1168
+  _globals['_HEADERMATCH']._serialized_start=1170
+  _globals['_HEADERMATCH']._serialized_end=1264
+  _globals['_DESTINATION']._serialized_start=1266
+  _globals['_DESTINATION']._serialized_end=1312
+  _globals['_RETRY']._serialized_start=1314
+  _globals['_RETRY']._serialized_end=1410
 # @@protoc_insertion_point(module_scope)

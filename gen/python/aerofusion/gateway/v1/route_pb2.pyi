@@ -41,6 +41,10 @@ class Route(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    MIRRORS_FIELD_NUMBER: _builtins.int
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
+    DIRECT_RESPONSE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`services/{service}/routes/{route}`; the id has the form of a service's id. The parent is the
     service that offers the gRPC service.
@@ -57,7 +61,9 @@ class Route(_message.Message):
 
     @_builtins.property
     def destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Destination]:
-        """Where they go, 1 to 16 destinations; a call is given to one of them by weight."""
+        """Where they go, 1 to 16 destinations; a call is given to one of them by weight. None with a
+        `direct_response`.
+        """
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
@@ -79,6 +85,22 @@ class Route(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed. Output only."""
 
+    @_builtins.property
+    def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mirror]:
+        """Where copies of the calls go; their answers are thrown away. At most 4."""
+
+    @_builtins.property
+    def request_headers(self) -> Global___HeaderChanges:
+        """What is done to the request's headers before it is passed on."""
+
+    @_builtins.property
+    def response_headers(self) -> Global___HeaderChanges:
+        """What is done to the answer's headers."""
+
+    @_builtins.property
+    def direct_response(self) -> Global___DirectResponse:
+        """Answers in place of any destination. Then `destinations` is empty."""
+
     def __init__(
         self,
         *,
@@ -93,14 +115,130 @@ class Route(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        mirrors: _abc.Iterable[Global___Mirror] | None = ...,
+        request_headers: Global___HeaderChanges | None = ...,
+        response_headers: Global___HeaderChanges | None = ...,
+        direct_response: Global___DirectResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "create_time", b"create_time", "match", b"match", "retry", b"retry", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "create_time", b"create_time", "direct_response", b"direct_response", "match", b"match", "request_headers", b"request_headers", "response_headers", b"response_headers", "retry", b"retry", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "create_time", b"create_time", "description", b"description", "destinations", b"destinations", "etag", b"etag", "match", b"match", "name", b"name", "retry", b"retry", "revision", b"revision", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "create_time", b"create_time", "description", b"description", "destinations", b"destinations", "direct_response", b"direct_response", "etag", b"etag", "match", b"match", "mirrors", b"mirrors", "name", b"name", "request_headers", b"request_headers", "response_headers", b"response_headers", "retry", b"retry", "revision", b"revision", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Mirror(_message.Message):
+    """A destination that gets copies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """`services/{service}`, which must exist."""
+    percent: _builtins.float
+    """Share of the calls that are copied, in percent, above 0 up to 100. Default (0): 100."""
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mirror: _TypeAlias = Mirror  # noqa: Y015
+
+@_typing.final
+class HeaderValue(_message.Message):
+    """A header and a value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Lower-case name; not one of the edge's own (`x-aerofusion-`, `host`, those with `:`)."""
+    value: _builtins.str
+    """Its value, up to 1,000 characters, without Envoy's command operators (`%`)."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeaderValue: _TypeAlias = HeaderValue  # noqa: Y015
+
+@_typing.final
+class HeaderChanges(_message.Message):
+    """Changes of headers: first removed, then set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SET_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def set(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeaderValue]:
+        """Added, or replaced where they are there; at most 16."""
+
+    @_builtins.property
+    def remove(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Taken away; lower-case names, at most 16."""
+
+    def __init__(
+        self,
+        *,
+        set: _abc.Iterable[Global___HeaderValue] | None = ...,
+        remove: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["remove", b"remove", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeaderChanges: _TypeAlias = HeaderChanges  # noqa: Y015
+
+@_typing.final
+class DirectResponse(_message.Message):
+    """An answer of the edge's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """HTTP status, 200 to 599; for a gRPC route it is told as the gRPC status it stands for."""
+    body: _builtins.str
+    """The body, up to 4 KiB. Not for gRPC routes."""
+    content_type: _builtins.str
+    """Its `content-type`. Default: `text/plain`."""
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        body: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "content_type", b"content_type", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DirectResponse: _TypeAlias = DirectResponse  # noqa: Y015
 
 @_typing.final
 class RouteMatch(_message.Message):
@@ -206,8 +344,13 @@ class Retry(_message.Message):
 
     ATTEMPTS_MAX_FIELD_NUMBER: _builtins.int
     PER_TRY_TIMEOUT_FIELD_NUMBER: _builtins.int
+    HEDGE_FIELD_NUMBER: _builtins.int
     attempts_max: _builtins.int
     """Most attempts after the first, 1 to 5."""
+    hedge: _builtins.bool
+    """When an attempt takes longer than `per_try_timeout` another is begun beside it, and the first
+    answer counts (hedging). Default: false.
+    """
     @_builtins.property
     def per_try_timeout(self) -> _duration_pb2.Duration:
         """Longest time for one attempt, 1 ms to 1 h. Absent: the call's own limit."""
@@ -217,10 +360,11 @@ class Retry(_message.Message):
         *,
         attempts_max: _builtins.int = ...,
         per_try_timeout: _duration_pb2.Duration | None = ...,
+        hedge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["per_try_timeout", b"per_try_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_max", b"attempts_max", "per_try_timeout", b"per_try_timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_max", b"attempts_max", "hedge", b"hedge", "per_try_timeout", b"per_try_timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

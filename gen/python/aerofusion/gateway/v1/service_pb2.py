@@ -26,23 +26,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#aerofusion/gateway/v1/service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x04\n\x07Service\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x15\n\rgrpc_services\x18\x04 \x03(\t\x12\x32\n\tendpoints\x18\x05 \x03(\x0b\x32\x1f.aerofusion.gateway.v1.Endpoint\x12\x10\n\x08identity\x18\x06 \x01(\t\x12\x15\n\rjson_prefixes\x18\x07 \x03(\t\x12\x16\n\x0e\x64\x65scriptor_set\x18\x08 \x01(\x0c\x12-\n\x06\x61\x63\x63\x65ss\x18\t \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Access\x12\x30\n\runary_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13stream_idle_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\nrate_limit\x18\x0c \x01(\x0b\x32 .aerofusion.gateway.v1.RateLimit\x12=\n\x0b\x63oncurrency\x18\r \x01(\x0b\x32(.aerofusion.gateway.v1.ConcurrencyLimits\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x10 \x01(\x03\"h\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12-\n\x06health\x18\x04 \x01(\x0e\x32\x1d.aerofusion.gateway.v1.Health\"\'\n\x06\x41\x63\x63\x65ss\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12\r\n\x05roles\x18\x02 \x03(\t\".\n\tRateLimit\x12\r\n\x05\x62urst\x18\x01 \x01(\r\x12\x12\n\nper_second\x18\x02 \x01(\r\"W\n\x11\x43oncurrencyLimits\x12\x14\n\x0crequests_max\x18\x01 \x01(\r\x12\x13\n\x0bpending_max\x18\x02 \x01(\r\x12\x17\n\x0f\x63onnections_max\x18\x03 \x01(\r*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x13\n\x0fHEALTH_DRAINING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#aerofusion/gateway/v1/service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x07\n\x07Service\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x15\n\rgrpc_services\x18\x04 \x03(\t\x12\x32\n\tendpoints\x18\x05 \x03(\x0b\x32\x1f.aerofusion.gateway.v1.Endpoint\x12\x10\n\x08identity\x18\x06 \x01(\t\x12\x15\n\rjson_prefixes\x18\x07 \x03(\t\x12\x16\n\x0e\x64\x65scriptor_set\x18\x08 \x01(\x0c\x12-\n\x06\x61\x63\x63\x65ss\x18\t \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Access\x12\x30\n\runary_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13stream_idle_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\nrate_limit\x18\x0c \x01(\x0b\x32 .aerofusion.gateway.v1.RateLimit\x12=\n\x0b\x63oncurrency\x18\r \x01(\x0b\x32(.aerofusion.gateway.v1.ConcurrencyLimits\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x10 \x01(\x03\x12<\n\x0eload_balancing\x18\x11 \x01(\x0b\x32$.aerofusion.gateway.v1.LoadBalancing\x12\x38\n\x0chealth_check\x18\x12 \x01(\x0b\x32\".aerofusion.gateway.v1.HealthCheck\x12\x42\n\x11outlier_detection\x18\x13 \x01(\x0b\x32\'.aerofusion.gateway.v1.OutlierDetection\x12\x33\n\tdiscovery\x18\x14 \x01(\x0b\x32 .aerofusion.gateway.v1.Discovery\x12\x34\n\nlifecycles\x18\x15 \x03(\x0b\x32 .aerofusion.gateway.v1.Lifecycle\x12\x0f\n\x07reflect\x18\x16 \x01(\x08\x12\x38\n\x0c\x65xternal_tls\x18\x17 \x01(\x0b\x32\".aerofusion.gateway.v1.ExternalTls\x12\x31\n\x08protocol\x18\x18 \x01(\x0e\x32\x1f.aerofusion.gateway.v1.Protocol\"2\n\x0b\x45xternalTls\x12\x13\n\x0bserver_name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61_pem\x18\x02 \x01(\t\"\xc5\x02\n\rLoadBalancing\x12;\n\x06policy\x18\x01 \x01(\x0e\x32+.aerofusion.gateway.v1.LoadBalancing.Policy\x12\x30\n\x08hash_key\x18\x02 \x01(\x0b\x32\x1e.aerofusion.gateway.v1.HashKey\x12\x19\n\x11locality_weighted\x18\x03 \x01(\x08\x12\x19\n\x11weights_from_load\x18\x04 \x01(\x08\"\x8e\x01\n\x06Policy\x12\x16\n\x12POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14POLICY_LEAST_REQUEST\x10\x01\x12\x16\n\x12POLICY_ROUND_ROBIN\x10\x02\x12\x14\n\x10POLICY_RING_HASH\x10\x03\x12\x11\n\rPOLICY_MAGLEV\x10\x04\x12\x11\n\rPOLICY_RANDOM\x10\x05\"7\n\x07HashKey\x12\x10\n\x06header\x18\x01 \x01(\tH\x00\x12\x10\n\x06\x63ookie\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"\xd4\x01\n\x0bHealthCheck\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13unhealthy_threshold\x18\x03 \x01(\r\x12\x19\n\x11healthy_threshold\x18\x04 \x01(\r\x12\x16\n\x0cgrpc_service\x18\x05 \x01(\tH\x00\x12\x13\n\thttp_path\x18\x06 \x01(\tH\x00\x42\x07\n\x05\x63heck\"\xb0\x01\n\x10OutlierDetection\x12\x1a\n\x12\x63onsecutive_errors\x18\x01 \x01(\r\x12+\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x62\x61se_ejection_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x14max_ejection_percent\x18\x04 \x01(\r\"\xc9\x01\n\tDiscovery\x12\x32\n\x03\x64ns\x18\x01 \x01(\x0b\x32#.aerofusion.gateway.v1.DnsDiscoveryH\x00\x12<\n\x08registry\x18\x02 \x01(\x0b\x32(.aerofusion.gateway.v1.RegistryDiscoveryH\x00\x12@\n\nkubernetes\x18\x03 \x01(\x0b\x32*.aerofusion.gateway.v1.KubernetesDiscoveryH\x00\x42\x08\n\x06source\"c\n\x0c\x44nsDiscovery\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x33\n\x10refresh_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11RegistryDiscovery\"L\n\x13KubernetesDiscovery\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tport_name\x18\x03 \x01(\t\"\xa7\x01\n\tLifecycle\x12\x14\n\x0cgrpc_service\x18\x01 \x01(\t\x12\x32\n\x0e\x64\x65precate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsunset_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsuccessor\x18\x04 \x01(\t\x12\x0c\n\x04link\x18\x05 \x01(\t\"\xad\x01\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12-\n\x06health\x18\x04 \x01(\x0e\x32\x1d.aerofusion.gateway.v1.Health\x12\x31\n\x08locality\x18\x05 \x01(\x0b\x32\x1f.aerofusion.gateway.v1.Locality\x12\x10\n\x08priority\x18\x06 \x01(\r\":\n\x08Locality\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x10\n\x08sub_zone\x18\x03 \x01(\t\"\'\n\x06\x41\x63\x63\x65ss\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12\r\n\x05roles\x18\x02 \x03(\t\".\n\tRateLimit\x12\r\n\x05\x62urst\x18\x01 \x01(\r\x12\x12\n\nper_second\x18\x02 \x01(\r\"u\n\x11\x43oncurrencyLimits\x12\x14\n\x0crequests_max\x18\x01 \x01(\r\x12\x13\n\x0bpending_max\x18\x02 \x01(\r\x12\x17\n\x0f\x63onnections_max\x18\x03 \x01(\r\x12\x1c\n\x14retry_budget_percent\x18\x04 \x01(\r*L\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x12\n\x0ePROTOCOL_HTTP2\x10\x01\x12\x12\n\x0ePROTOCOL_HTTP1\x10\x02*_\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n\x10HEALTH_UNHEALTHY\x10\x02\x12\x13\n\x0fHEALTH_DRAINING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aerofusion.gateway.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTH']._serialized_start=998
-  _globals['_HEALTH']._serialized_end=1093
+  _globals['_PROTOCOL']._serialized_start=2984
+  _globals['_PROTOCOL']._serialized_end=3060
+  _globals['_HEALTH']._serialized_start=3062
+  _globals['_HEALTH']._serialized_end=3157
   _globals['_SERVICE']._serialized_start=128
-  _globals['_SERVICE']._serialized_end=712
-  _globals['_ENDPOINT']._serialized_start=714
-  _globals['_ENDPOINT']._serialized_end=818
-  _globals['_ACCESS']._serialized_start=820
-  _globals['_ACCESS']._serialized_end=859
-  _globals['_RATELIMIT']._serialized_start=861
-  _globals['_RATELIMIT']._serialized_end=907
-  _globals['_CONCURRENCYLIMITS']._serialized_start=909
-  _globals['_CONCURRENCYLIMITS']._serialized_end=996
+  _globals['_SERVICE']._serialized_end=1133
+  _globals['_EXTERNALTLS']._serialized_start=1135
+  _globals['_EXTERNALTLS']._serialized_end=1185
+  _globals['_LOADBALANCING']._serialized_start=1188
+  _globals['_LOADBALANCING']._serialized_end=1513
+  _globals['_LOADBALANCING_POLICY']._serialized_start=1371
+  _globals['_LOADBALANCING_POLICY']._serialized_end=1513
+  _globals['_HASHKEY']._serialized_start=1515
+  _globals['_HASHKEY']._serialized_end=1570
+  _globals['_HEALTHCHECK']._serialized_start=1573
+  _globals['_HEALTHCHECK']._serialized_end=1785
+  _globals['_OUTLIERDETECTION']._serialized_start=1788
+  _globals['_OUTLIERDETECTION']._serialized_end=1964
+  _globals['_DISCOVERY']._serialized_start=1967
+  _globals['_DISCOVERY']._serialized_end=2168
+  _globals['_DNSDISCOVERY']._serialized_start=2170
+  _globals['_DNSDISCOVERY']._serialized_end=2269
+  _globals['_REGISTRYDISCOVERY']._serialized_start=2271
+  _globals['_REGISTRYDISCOVERY']._serialized_end=2290
+  _globals['_KUBERNETESDISCOVERY']._serialized_start=2292
+  _globals['_KUBERNETESDISCOVERY']._serialized_end=2368
+  _globals['_LIFECYCLE']._serialized_start=2371
+  _globals['_LIFECYCLE']._serialized_end=2538
+  _globals['_ENDPOINT']._serialized_start=2541
+  _globals['_ENDPOINT']._serialized_end=2714
+  _globals['_LOCALITY']._serialized_start=2716
+  _globals['_LOCALITY']._serialized_end=2774
+  _globals['_ACCESS']._serialized_start=2776
+  _globals['_ACCESS']._serialized_end=2815
+  _globals['_RATELIMIT']._serialized_start=2817
+  _globals['_RATELIMIT']._serialized_end=2863
+  _globals['_CONCURRENCYLIMITS']._serialized_start=2865
+  _globals['_CONCURRENCYLIMITS']._serialized_end=2982
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Protocol:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Protocol.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROTOCOL_UNSPECIFIED: _Protocol.ValueType  # 0
+    """HTTP/2."""
+    PROTOCOL_HTTP2: _Protocol.ValueType  # 1
+    """HTTP/2, as gRPC needs it."""
+    PROTOCOL_HTTP1: _Protocol.ValueType  # 2
+    """HTTP/1.1; only for the destinations of hosts."""
+
+class Protocol(_Protocol, metaclass=_ProtocolEnumTypeWrapper):
+    """What a service speaks at its endpoints, always over TLS."""
+
+PROTOCOL_UNSPECIFIED: Protocol.ValueType  # 0
+"""HTTP/2."""
+PROTOCOL_HTTP2: Protocol.ValueType  # 1
+"""HTTP/2, as gRPC needs it."""
+PROTOCOL_HTTP1: Protocol.ValueType  # 2
+"""HTTP/1.1; only for the destinations of hosts."""
+Global___Protocol: _TypeAlias = Protocol  # noqa: Y015
+
 class _Health:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -71,6 +95,14 @@ class Service(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    LOAD_BALANCING_FIELD_NUMBER: _builtins.int
+    HEALTH_CHECK_FIELD_NUMBER: _builtins.int
+    OUTLIER_DETECTION_FIELD_NUMBER: _builtins.int
+    DISCOVERY_FIELD_NUMBER: _builtins.int
+    LIFECYCLES_FIELD_NUMBER: _builtins.int
+    REFLECT_FIELD_NUMBER: _builtins.int
+    EXTERNAL_TLS_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`services/{service}`; the id is 1 to 40 characters of a-z, 0-9 and `-`, begins with a letter."""
     etag: _builtins.str
@@ -90,6 +122,12 @@ class Service(_message.Message):
     """
     revision: _builtins.int
     """The revision of the catalog that its last change made. Output only."""
+    reflect: _builtins.bool
+    """Ask the replicas for their descriptors by gRPC reflection, and use them as `descriptor_set`.
+    Default: false.
+    """
+    protocol: Global___Protocol.ValueType
+    """What it speaks. Default (unspecified): HTTP/2."""
     @_builtins.property
     def grpc_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Full names of the gRPC services reached at this service's endpoints by default, such as
@@ -137,6 +175,32 @@ class Service(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed. Output only."""
 
+    @_builtins.property
+    def load_balancing(self) -> Global___LoadBalancing:
+        """How calls are divided among the endpoints. Absent: least request."""
+
+    @_builtins.property
+    def health_check(self) -> Global___HealthCheck:
+        """How each edge finds out by itself which endpoints are well. Absent: it doesn't ask."""
+
+    @_builtins.property
+    def outlier_detection(self) -> Global___OutlierDetection:
+        """When an endpoint that answers badly gets no calls for a while. Absent: never."""
+
+    @_builtins.property
+    def discovery(self) -> Global___Discovery:
+        """Where endpoints come from besides `endpoints`. Absent: only those."""
+
+    @_builtins.property
+    def lifecycles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lifecycle]:
+        """What of its APIs is on its way out; at most 64, one for each gRPC service."""
+
+    @_builtins.property
+    def external_tls(self) -> Global___ExternalTls:
+        """For a service outside the mesh: how its certificate is checked. Absent: mutual TLS with
+        `identity`.
+        """
+
     def __init__(
         self,
         *,
@@ -156,14 +220,392 @@ class Service(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        load_balancing: Global___LoadBalancing | None = ...,
+        health_check: Global___HealthCheck | None = ...,
+        outlier_detection: Global___OutlierDetection | None = ...,
+        discovery: Global___Discovery | None = ...,
+        lifecycles: _abc.Iterable[Global___Lifecycle] | None = ...,
+        reflect: _builtins.bool = ...,
+        external_tls: Global___ExternalTls | None = ...,
+        protocol: Global___Protocol.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "concurrency", b"concurrency", "create_time", b"create_time", "rate_limit", b"rate_limit", "stream_idle_timeout", b"stream_idle_timeout", "unary_timeout", b"unary_timeout", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "concurrency", b"concurrency", "create_time", b"create_time", "discovery", b"discovery", "external_tls", b"external_tls", "health_check", b"health_check", "load_balancing", b"load_balancing", "outlier_detection", b"outlier_detection", "rate_limit", b"rate_limit", "stream_idle_timeout", b"stream_idle_timeout", "unary_timeout", b"unary_timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "concurrency", b"concurrency", "create_time", b"create_time", "description", b"description", "descriptor_set", b"descriptor_set", "endpoints", b"endpoints", "etag", b"etag", "grpc_services", b"grpc_services", "identity", b"identity", "json_prefixes", b"json_prefixes", "name", b"name", "rate_limit", b"rate_limit", "revision", b"revision", "stream_idle_timeout", b"stream_idle_timeout", "unary_timeout", b"unary_timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "concurrency", b"concurrency", "create_time", b"create_time", "description", b"description", "descriptor_set", b"descriptor_set", "discovery", b"discovery", "endpoints", b"endpoints", "etag", b"etag", "external_tls", b"external_tls", "grpc_services", b"grpc_services", "health_check", b"health_check", "identity", b"identity", "json_prefixes", b"json_prefixes", "lifecycles", b"lifecycles", "load_balancing", b"load_balancing", "name", b"name", "outlier_detection", b"outlier_detection", "protocol", b"protocol", "rate_limit", b"rate_limit", "reflect", b"reflect", "revision", b"revision", "stream_idle_timeout", b"stream_idle_timeout", "unary_timeout", b"unary_timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class ExternalTls(_message.Message):
+    """How the certificate of a service outside the mesh is checked. The edge shows none of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVER_NAME_FIELD_NUMBER: _builtins.int
+    CA_PEM_FIELD_NUMBER: _builtins.int
+    server_name: _builtins.str
+    """The name sent as SNI and looked for in the certificate, up to 253 characters. Required."""
+    ca_pem: _builtins.str
+    """The roots, PEM, at most 64 KiB. Required."""
+    def __init__(
+        self,
+        *,
+        server_name: _builtins.str = ...,
+        ca_pem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ca_pem", b"ca_pem", "server_name", b"server_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalTls: _TypeAlias = ExternalTls  # noqa: Y015
+
+@_typing.final
+class LoadBalancing(_message.Message):
+    """How calls are divided among endpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Policy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LoadBalancing._Policy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        POLICY_UNSPECIFIED: LoadBalancing._Policy.ValueType  # 0
+        """Least request."""
+        POLICY_LEAST_REQUEST: LoadBalancing._Policy.ValueType  # 1
+        """Of two picked at random the one with fewer calls under way."""
+        POLICY_ROUND_ROBIN: LoadBalancing._Policy.ValueType  # 2
+        """One after another."""
+        POLICY_RING_HASH: LoadBalancing._Policy.ValueType  # 3
+        """By consistent hashing on a ring."""
+        POLICY_MAGLEV: LoadBalancing._Policy.ValueType  # 4
+        """By consistent hashing in a table (Maglev)."""
+        POLICY_RANDOM: LoadBalancing._Policy.ValueType  # 5
+        """At random."""
+
+    class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
+        """A rule for choosing an endpoint."""
+
+    POLICY_UNSPECIFIED: LoadBalancing.Policy.ValueType  # 0
+    """Least request."""
+    POLICY_LEAST_REQUEST: LoadBalancing.Policy.ValueType  # 1
+    """Of two picked at random the one with fewer calls under way."""
+    POLICY_ROUND_ROBIN: LoadBalancing.Policy.ValueType  # 2
+    """One after another."""
+    POLICY_RING_HASH: LoadBalancing.Policy.ValueType  # 3
+    """By consistent hashing on a ring."""
+    POLICY_MAGLEV: LoadBalancing.Policy.ValueType  # 4
+    """By consistent hashing in a table (Maglev)."""
+    POLICY_RANDOM: LoadBalancing.Policy.ValueType  # 5
+    """At random."""
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    HASH_KEY_FIELD_NUMBER: _builtins.int
+    LOCALITY_WEIGHTED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FROM_LOAD_FIELD_NUMBER: _builtins.int
+    policy: Global___LoadBalancing.Policy.ValueType
+    """The rule. Default (unspecified): least request."""
+    locality_weighted: _builtins.bool
+    """Localities get calls by the sum of their endpoints' weights. Default: false."""
+    weights_from_load: _builtins.bool
+    """Weights follow the load and errors that the edges report. Default: false."""
+    @_builtins.property
+    def hash_key(self) -> Global___HashKey:
+        """What `RING_HASH` and `MAGLEV` hash. Absent: the caller's address."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___LoadBalancing.Policy.ValueType = ...,
+        hash_key: Global___HashKey | None = ...,
+        locality_weighted: _builtins.bool = ...,
+        weights_from_load: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash_key", b"hash_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_key", b"hash_key", "locality_weighted", b"locality_weighted", "policy", b"policy", "weights_from_load", b"weights_from_load"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadBalancing: _TypeAlias = LoadBalancing  # noqa: Y015
+
+@_typing.final
+class HashKey(_message.Message):
+    """What makes calls go to the same endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    COOKIE_FIELD_NUMBER: _builtins.int
+    header: _builtins.str
+    """The value of this header; lower case."""
+    cookie: _builtins.str
+    """The value of this cookie."""
+    def __init__(
+        self,
+        *,
+        header: _builtins.str = ...,
+        cookie: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "header", b"header", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cookie", b"cookie", "header", b"header", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["header", "cookie"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___HashKey: _TypeAlias = HashKey  # noqa: Y015
+
+@_typing.final
+class HealthCheck(_message.Message):
+    """Active health checks of each edge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    HEALTHY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    GRPC_SERVICE_FIELD_NUMBER: _builtins.int
+    HTTP_PATH_FIELD_NUMBER: _builtins.int
+    unhealthy_threshold: _builtins.int
+    """Failures in a row until it gets no calls, 1 to 10. Default (0): 2."""
+    healthy_threshold: _builtins.int
+    """Successes in a row until it gets calls again, 1 to 10. Default (0): 1."""
+    grpc_service: _builtins.str
+    """gRPC health of this service; empty: of the whole server."""
+    http_path: _builtins.str
+    """GET of this path must answer 200."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Time between two checks, 100 ms to 60 s. Default: 1 s."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Longest wait for an answer, 50 ms to 60 s. Default: 500 ms."""
+
+    def __init__(
+        self,
+        *,
+        interval: _duration_pb2.Duration | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        unhealthy_threshold: _builtins.int = ...,
+        healthy_threshold: _builtins.int = ...,
+        grpc_service: _builtins.str = ...,
+        http_path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "grpc_service", b"grpc_service", "http_path", b"http_path", "interval", b"interval", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "grpc_service", b"grpc_service", "healthy_threshold", b"healthy_threshold", "http_path", b"http_path", "interval", b"interval", "timeout", b"timeout", "unhealthy_threshold", b"unhealthy_threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_check: _TypeAlias = _typing.Literal["grpc_service", "http_path"]  # noqa: Y015
+    _WhichOneofArgType_check: _TypeAlias = _typing.Literal["check", b"check"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_check) -> _WhichOneofReturnType_check | None: ...
+
+Global___HealthCheck: _TypeAlias = HealthCheck  # noqa: Y015
+
+@_typing.final
+class OutlierDetection(_message.Message):
+    """When an endpoint is left out for what it answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSECUTIVE_ERRORS_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    BASE_EJECTION_TIME_FIELD_NUMBER: _builtins.int
+    MAX_EJECTION_PERCENT_FIELD_NUMBER: _builtins.int
+    consecutive_errors: _builtins.int
+    """Server errors in a row, 1 to 1,000. Default (0): 5."""
+    max_ejection_percent: _builtins.int
+    """Most endpoints left out at once, in percent, 1 to 100. Default (0): 50."""
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Time between two looks, 100 ms to 5 min. Default: 1 s."""
+
+    @_builtins.property
+    def base_ejection_time(self) -> _duration_pb2.Duration:
+        """How long it is left out at first; each time longer. 100 ms to 1 h. Default: 5 s."""
+
+    def __init__(
+        self,
+        *,
+        consecutive_errors: _builtins.int = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        base_ejection_time: _duration_pb2.Duration | None = ...,
+        max_ejection_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base_ejection_time", b"base_ejection_time", "interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ejection_time", b"base_ejection_time", "consecutive_errors", b"consecutive_errors", "interval", b"interval", "max_ejection_percent", b"max_ejection_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutlierDetection: _TypeAlias = OutlierDetection  # noqa: Y015
+
+@_typing.final
+class Discovery(_message.Message):
+    """Where endpoints come from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DNS_FIELD_NUMBER: _builtins.int
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    KUBERNETES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dns(self) -> Global___DnsDiscovery:
+        """A name that is resolved again and again."""
+
+    @_builtins.property
+    def registry(self) -> Global___RegistryDiscovery:
+        """Replicas that register themselves with `RegistryService`."""
+
+    @_builtins.property
+    def kubernetes(self) -> Global___KubernetesDiscovery:
+        """A Kubernetes service's EndpointSlices."""
+
+    def __init__(
+        self,
+        *,
+        dns: Global___DnsDiscovery | None = ...,
+        registry: Global___RegistryDiscovery | None = ...,
+        kubernetes: Global___KubernetesDiscovery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dns", b"dns", "kubernetes", b"kubernetes", "registry", b"registry", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dns", b"dns", "kubernetes", b"kubernetes", "registry", b"registry", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["dns", "registry", "kubernetes"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Discovery: _TypeAlias = Discovery  # noqa: Y015
+
+@_typing.final
+class DnsDiscovery(_message.Message):
+    """Endpoints from DNS."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    REFRESH_INTERVAL_FIELD_NUMBER: _builtins.int
+    hostname: _builtins.str
+    """A host name (A and AAAA records), up to 253 characters; beginning with `_`: SRV records."""
+    port: _builtins.int
+    """TCP port, 1 to 65535; with SRV records it is theirs, and this is 0."""
+    @_builtins.property
+    def refresh_interval(self) -> _duration_pb2.Duration:
+        """Longest time between two questions, 1 s to 1 h; a shorter TTL wins. Default: 30 s."""
+
+    def __init__(
+        self,
+        *,
+        hostname: _builtins.str = ...,
+        port: _builtins.int = ...,
+        refresh_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refresh_interval", b"refresh_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "port", b"port", "refresh_interval", b"refresh_interval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DnsDiscovery: _TypeAlias = DnsDiscovery  # noqa: Y015
+
+@_typing.final
+class RegistryDiscovery(_message.Message):
+    """Endpoints that registered themselves; their certificates must show the service's `identity`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryDiscovery: _TypeAlias = RegistryDiscovery  # noqa: Y015
+
+@_typing.final
+class KubernetesDiscovery(_message.Message):
+    """Endpoints from Kubernetes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    PORT_NAME_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace. Required."""
+    service: _builtins.str
+    """The Kubernetes service. Required."""
+    port_name: _builtins.str
+    """Name of its port. Empty: its only one."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        service: _builtins.str = ...,
+        port_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "port_name", b"port_name", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KubernetesDiscovery: _TypeAlias = KubernetesDiscovery  # noqa: Y015
+
+@_typing.final
+class Lifecycle(_message.Message):
+    """An API that is on its way out: the edge says so in every answer (RFC 9745, RFC 8594)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRPC_SERVICE_FIELD_NUMBER: _builtins.int
+    DEPRECATE_TIME_FIELD_NUMBER: _builtins.int
+    SUNSET_TIME_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    grpc_service: _builtins.str
+    """Full name of the gRPC service, one of `grpc_services`. Required."""
+    successor: _builtins.str
+    """Full name of the gRPC service to use in its place. Empty: none."""
+    link: _builtins.str
+    """Address of a page that tells more. Empty: none."""
+    @_builtins.property
+    def deprecate_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when, or from when on, it should not be used any more. Absent: it may be."""
+
+    @_builtins.property
+    def sunset_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it may stop working. Absent: not decided."""
+
+    def __init__(
+        self,
+        *,
+        grpc_service: _builtins.str = ...,
+        deprecate_time: _timestamp_pb2.Timestamp | None = ...,
+        sunset_time: _timestamp_pb2.Timestamp | None = ...,
+        successor: _builtins.str = ...,
+        link: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deprecate_time", b"deprecate_time", "sunset_time", b"sunset_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deprecate_time", b"deprecate_time", "grpc_service", b"grpc_service", "link", b"link", "successor", b"successor", "sunset_time", b"sunset_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lifecycle: _TypeAlias = Lifecycle  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):
@@ -175,6 +617,8 @@ class Endpoint(_message.Message):
     PORT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    LOCALITY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """IPv4 or IPv6 address; not a host name."""
     port: _builtins.int
@@ -183,6 +627,12 @@ class Endpoint(_message.Message):
     """Share of calls relative to its siblings, 1 to 1,000. Default (0): 1."""
     health: Global___Health.ValueType
     """What is known of its health. Default (unspecified): healthy."""
+    priority: _builtins.int
+    """0 is used first; others only as those before fail. 0 to 8. Default: 0."""
+    @_builtins.property
+    def locality(self) -> Global___Locality:
+        """Where it runs. Absent: nowhere in particular."""
+
     def __init__(
         self,
         *,
@@ -190,14 +640,46 @@ class Endpoint(_message.Message):
         port: _builtins.int = ...,
         weight: _builtins.int = ...,
         health: Global___Health.ValueType = ...,
+        locality: Global___Locality | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["locality", b"locality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health", b"health", "port", b"port", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health", b"health", "locality", b"locality", "port", b"port", "priority", b"priority", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class Locality(_message.Message):
+    """A place, from the large to the small."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    SUB_ZONE_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    """Such as `eu-central`. Up to 60 characters. Default: empty."""
+    zone: _builtins.str
+    """Such as a data centre. Up to 60 characters. Default: empty."""
+    sub_zone: _builtins.str
+    """Such as a rack. Up to 60 characters. Default: empty."""
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        sub_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["region", b"region", "sub_zone", b"sub_zone", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Locality: _TypeAlias = Locality  # noqa: Y015
 
 @_typing.final
 class Access(_message.Message):
@@ -262,22 +744,26 @@ class ConcurrencyLimits(_message.Message):
     REQUESTS_MAX_FIELD_NUMBER: _builtins.int
     PENDING_MAX_FIELD_NUMBER: _builtins.int
     CONNECTIONS_MAX_FIELD_NUMBER: _builtins.int
+    RETRY_BUDGET_PERCENT_FIELD_NUMBER: _builtins.int
     requests_max: _builtins.int
     """Calls and streams at once, 1 to 100,000. Default (0): 4,096."""
     pending_max: _builtins.int
     """Calls waiting for a connection, 1 to 100,000. Default (0): 1,024."""
     connections_max: _builtins.int
     """TCP connections at once, 1 to 10,000. Default (0): 64."""
+    retry_budget_percent: _builtins.int
+    """Retries under way as a share of the calls under way, in percent, 1 to 100. Default (0): 20."""
     def __init__(
         self,
         *,
         requests_max: _builtins.int = ...,
         pending_max: _builtins.int = ...,
         connections_max: _builtins.int = ...,
+        retry_budget_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections_max", b"connections_max", "pending_max", b"pending_max", "requests_max", b"requests_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections_max", b"connections_max", "pending_max", b"pending_max", "requests_max", b"requests_max", "retry_budget_percent", b"retry_budget_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Object$ } from "./object_pb.js";
+import { file_aerofusion_gateway_v1_object } from "./object_pb.js";
 import type { Route } from "./route_pb.js";
 import { file_aerofusion_gateway_v1_route } from "./route_pb.js";
 import type { Service } from "./service_pb.js";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/gateway/v1/revision.proto.
  */
 export const file_aerofusion_gateway_v1_revision: GenFile = /*@__PURE__*/
-  fileDesc("CiRhZXJvZnVzaW9uL2dhdGV3YXkvdjEvcmV2aXNpb24ucHJvdG8SFWFlcm9mdXNpb24uZ2F0ZXdheS52MSLsAgoIUmV2aXNpb24SEAoIcmV2aXNpb24YASABKAMSDgoGb2JqZWN0GAIgASgJEjYKBmFjdGlvbhgDIAEoDjImLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5SZXZpc2lvbi5BY3Rpb24SMQoHc2VydmljZRgEIAEoCzIeLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5TZXJ2aWNlSAASLQoFcm91dGUYBSABKAsyHC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUm91dGVIABINCgVhY3RvchgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWQoGQWN0aW9uEhYKEkFDVElPTl9VTlNQRUNJRklFRBAAEhEKDUFDVElPTl9DUkVBVEUQARIRCg1BQ1RJT05fVVBEQVRFEAISEQoNQUNUSU9OX0RFTEVURRADQgkKB2NvbnRlbnRiBnByb3RvMw", [file_aerofusion_gateway_v1_route, file_aerofusion_gateway_v1_service, file_google_protobuf_timestamp]);
+  fileDesc("CiRhZXJvZnVzaW9uL2dhdGV3YXkvdjEvcmV2aXNpb24ucHJvdG8SFWFlcm9mdXNpb24uZ2F0ZXdheS52MSKcAwoIUmV2aXNpb24SEAoIcmV2aXNpb24YASABKAMSDgoGb2JqZWN0GAIgASgJEjYKBmFjdGlvbhgDIAEoDjImLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5SZXZpc2lvbi5BY3Rpb24SMQoHc2VydmljZRgEIAEoCzIeLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5TZXJ2aWNlSAASLQoFcm91dGUYBSABKAsyHC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUm91dGVIABIuCgVvdGhlchgIIAEoCzIdLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5PYmplY3RIABINCgVhY3RvchgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWQoGQWN0aW9uEhYKEkFDVElPTl9VTlNQRUNJRklFRBAAEhEKDUFDVElPTl9DUkVBVEUQARIRCg1BQ1RJT05fVVBEQVRFEAISEQoNQUNUSU9OX0RFTEVURRADQgkKB2NvbnRlbnRiBnByb3RvMw", [file_aerofusion_gateway_v1_object, file_aerofusion_gateway_v1_route, file_aerofusion_gateway_v1_service, file_google_protobuf_timestamp]);
 
 /**
  * One change of the catalog. Revisions are numbered from 1 without gaps, in the order they took
@@ -67,6 +69,14 @@ export type Revision = Message<"aerofusion.gateway.v1.Revision"> & {
      */
     value: Route;
     case: "route";
+  } | {
+    /**
+     * Of an object of another kind.
+     *
+     * @generated from field: aerofusion.gateway.v1.Object other = 8;
+     */
+    value: Object$;
+    case: "other";
   } | { case: undefined; value?: undefined };
 
   /**

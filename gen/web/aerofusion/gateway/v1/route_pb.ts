@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/gateway/v1/route.proto.
  */
 export const file_aerofusion_gateway_v1_route: GenFile = /*@__PURE__*/
-  fileDesc("CiFhZXJvZnVzaW9uL2dhdGV3YXkvdjEvcm91dGUucHJvdG8SFWFlcm9mdXNpb24uZ2F0ZXdheS52MSKgAwoFUm91dGUSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEjAKBW1hdGNoGAQgASgLMiEuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJvdXRlTWF0Y2gSOAoMZGVzdGluYXRpb25zGAUgAygLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkRlc3RpbmF0aW9uEioKB3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoFcmV0cnkYByABKAsyHC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmV0cnkSLQoGYWNjZXNzGAggASgLMh0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkFjY2VzcxIvCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAsgASgDImwKClJvdXRlTWF0Y2gSFAoMZ3JwY19zZXJ2aWNlGAEgASgJEhMKC2dycGNfbWV0aG9kGAIgASgJEjMKB2hlYWRlcnMYAyADKAsyIi5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhZGVyTWF0Y2giXgoLSGVhZGVyTWF0Y2gSDAoEbmFtZRgBIAEoCRIPCgVleGFjdBgCIAEoCUgAEhAKBnByZWZpeBgDIAEoCUgAEhEKB3ByZXNlbnQYBCABKAhIAEILCgljb25kaXRpb24iLgoLRGVzdGluYXRpb24SDwoHc2VydmljZRgBIAEoCRIOCgZ3ZWlnaHQYAiABKA0iUQoFUmV0cnkSFAoMYXR0ZW1wdHNfbWF4GAEgASgNEjIKD3Blcl90cnlfdGltZW91dBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbmIGcHJvdG8z", [file_aerofusion_gateway_v1_service, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiFhZXJvZnVzaW9uL2dhdGV3YXkvdjEvcm91dGUucHJvdG8SFWFlcm9mdXNpb24uZ2F0ZXdheS52MSKPBQoFUm91dGUSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEjAKBW1hdGNoGAQgASgLMiEuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJvdXRlTWF0Y2gSOAoMZGVzdGluYXRpb25zGAUgAygLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkRlc3RpbmF0aW9uEioKB3RpbWVvdXQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoFcmV0cnkYByABKAsyHC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmV0cnkSLQoGYWNjZXNzGAggASgLMh0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkFjY2VzcxIvCgtjcmVhdGVfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAsgASgDEi4KB21pcnJvcnMYDCADKAsyHS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTWlycm9yEj0KD3JlcXVlc3RfaGVhZGVycxgNIAEoCzIkLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5IZWFkZXJDaGFuZ2VzEj4KEHJlc3BvbnNlX2hlYWRlcnMYDiABKAsyJC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhZGVyQ2hhbmdlcxI+Cg9kaXJlY3RfcmVzcG9uc2UYDyABKAsyJS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuRGlyZWN0UmVzcG9uc2UiKgoGTWlycm9yEg8KB3NlcnZpY2UYASABKAkSDwoHcGVyY2VudBgCIAEoASIqCgtIZWFkZXJWYWx1ZRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIlAKDUhlYWRlckNoYW5nZXMSLwoDc2V0GAEgAygLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkhlYWRlclZhbHVlEg4KBnJlbW92ZRgCIAMoCSJECg5EaXJlY3RSZXNwb25zZRIOCgZzdGF0dXMYASABKA0SDAoEYm9keRgCIAEoCRIUCgxjb250ZW50X3R5cGUYAyABKAkibAoKUm91dGVNYXRjaBIUCgxncnBjX3NlcnZpY2UYASABKAkSEwoLZ3JwY19tZXRob2QYAiABKAkSMwoHaGVhZGVycxgDIAMoCzIiLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5IZWFkZXJNYXRjaCJeCgtIZWFkZXJNYXRjaBIMCgRuYW1lGAEgASgJEg8KBWV4YWN0GAIgASgJSAASEAoGcHJlZml4GAMgASgJSAASEQoHcHJlc2VudBgEIAEoCEgAQgsKCWNvbmRpdGlvbiIuCgtEZXN0aW5hdGlvbhIPCgdzZXJ2aWNlGAEgASgJEg4KBndlaWdodBgCIAEoDSJgCgVSZXRyeRIUCgxhdHRlbXB0c19tYXgYASABKA0SMgoPcGVyX3RyeV90aW1lb3V0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg0KBWhlZGdlGAMgASgIYgZwcm90bzM", [file_aerofusion_gateway_v1_service, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An exception from the rule that a gRPC service's calls go to the service that offers it.
@@ -54,7 +54,8 @@ export type Route = Message<"aerofusion.gateway.v1.Route"> & {
   match?: RouteMatch | undefined;
 
   /**
-   * Where they go, 1 to 16 destinations; a call is given to one of them by weight.
+   * Where they go, 1 to 16 destinations; a call is given to one of them by weight. None with a
+   * `direct_response`.
    *
    * @generated from field: repeated aerofusion.gateway.v1.Destination destinations = 5;
    */
@@ -101,6 +102,34 @@ export type Route = Message<"aerofusion.gateway.v1.Route"> & {
    * @generated from field: int64 revision = 11;
    */
   revision: bigint;
+
+  /**
+   * Where copies of the calls go; their answers are thrown away. At most 4.
+   *
+   * @generated from field: repeated aerofusion.gateway.v1.Mirror mirrors = 12;
+   */
+  mirrors: Mirror[];
+
+  /**
+   * What is done to the request's headers before it is passed on.
+   *
+   * @generated from field: aerofusion.gateway.v1.HeaderChanges request_headers = 13;
+   */
+  requestHeaders?: HeaderChanges | undefined;
+
+  /**
+   * What is done to the answer's headers.
+   *
+   * @generated from field: aerofusion.gateway.v1.HeaderChanges response_headers = 14;
+   */
+  responseHeaders?: HeaderChanges | undefined;
+
+  /**
+   * Answers in place of any destination. Then `destinations` is empty.
+   *
+   * @generated from field: aerofusion.gateway.v1.DirectResponse direct_response = 15;
+   */
+  directResponse?: DirectResponse | undefined;
 };
 
 /**
@@ -109,6 +138,125 @@ export type Route = Message<"aerofusion.gateway.v1.Route"> & {
  */
 export const RouteSchema: GenMessage<Route> = /*@__PURE__*/
   messageDesc(file_aerofusion_gateway_v1_route, 0);
+
+/**
+ * A destination that gets copies.
+ *
+ * @generated from message aerofusion.gateway.v1.Mirror
+ */
+export type Mirror = Message<"aerofusion.gateway.v1.Mirror"> & {
+  /**
+   * `services/{service}`, which must exist.
+   *
+   * @generated from field: string service = 1;
+   */
+  service: string;
+
+  /**
+   * Share of the calls that are copied, in percent, above 0 up to 100. Default (0): 100.
+   *
+   * @generated from field: double percent = 2;
+   */
+  percent: number;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.Mirror.
+ * Use `create(MirrorSchema)` to create a new message.
+ */
+export const MirrorSchema: GenMessage<Mirror> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_route, 1);
+
+/**
+ * A header and a value.
+ *
+ * @generated from message aerofusion.gateway.v1.HeaderValue
+ */
+export type HeaderValue = Message<"aerofusion.gateway.v1.HeaderValue"> & {
+  /**
+   * Lower-case name; not one of the edge's own (`x-aerofusion-`, `host`, those with `:`).
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Its value, up to 1,000 characters, without Envoy's command operators (`%`).
+   *
+   * @generated from field: string value = 2;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.HeaderValue.
+ * Use `create(HeaderValueSchema)` to create a new message.
+ */
+export const HeaderValueSchema: GenMessage<HeaderValue> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_route, 2);
+
+/**
+ * Changes of headers: first removed, then set.
+ *
+ * @generated from message aerofusion.gateway.v1.HeaderChanges
+ */
+export type HeaderChanges = Message<"aerofusion.gateway.v1.HeaderChanges"> & {
+  /**
+   * Added, or replaced where they are there; at most 16.
+   *
+   * @generated from field: repeated aerofusion.gateway.v1.HeaderValue set = 1;
+   */
+  set: HeaderValue[];
+
+  /**
+   * Taken away; lower-case names, at most 16.
+   *
+   * @generated from field: repeated string remove = 2;
+   */
+  remove: string[];
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.HeaderChanges.
+ * Use `create(HeaderChangesSchema)` to create a new message.
+ */
+export const HeaderChangesSchema: GenMessage<HeaderChanges> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_route, 3);
+
+/**
+ * An answer of the edge's own.
+ *
+ * @generated from message aerofusion.gateway.v1.DirectResponse
+ */
+export type DirectResponse = Message<"aerofusion.gateway.v1.DirectResponse"> & {
+  /**
+   * HTTP status, 200 to 599; for a gRPC route it is told as the gRPC status it stands for.
+   *
+   * @generated from field: uint32 status = 1;
+   */
+  status: number;
+
+  /**
+   * The body, up to 4 KiB. Not for gRPC routes.
+   *
+   * @generated from field: string body = 2;
+   */
+  body: string;
+
+  /**
+   * Its `content-type`. Default: `text/plain`.
+   *
+   * @generated from field: string content_type = 3;
+   */
+  contentType: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.DirectResponse.
+ * Use `create(DirectResponseSchema)` to create a new message.
+ */
+export const DirectResponseSchema: GenMessage<DirectResponse> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_route, 4);
 
 /**
  * Which calls a route is about. JSON calls are matched as the gRPC calls they stand for.
@@ -143,7 +291,7 @@ export type RouteMatch = Message<"aerofusion.gateway.v1.RouteMatch"> & {
  * Use `create(RouteMatchSchema)` to create a new message.
  */
 export const RouteMatchSchema: GenMessage<RouteMatch> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_route, 1);
+  messageDesc(file_aerofusion_gateway_v1_route, 5);
 
 /**
  * A condition on a request header.
@@ -195,7 +343,7 @@ export type HeaderMatch = Message<"aerofusion.gateway.v1.HeaderMatch"> & {
  * Use `create(HeaderMatchSchema)` to create a new message.
  */
 export const HeaderMatchSchema: GenMessage<HeaderMatch> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_route, 2);
+  messageDesc(file_aerofusion_gateway_v1_route, 6);
 
 /**
  * One of the places a route's calls go to.
@@ -224,7 +372,7 @@ export type Destination = Message<"aerofusion.gateway.v1.Destination"> & {
  * Use `create(DestinationSchema)` to create a new message.
  */
 export const DestinationSchema: GenMessage<Destination> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_route, 3);
+  messageDesc(file_aerofusion_gateway_v1_route, 7);
 
 /**
  * Attempts after the first. Only for methods that may be repeated safely.
@@ -245,6 +393,14 @@ export type Retry = Message<"aerofusion.gateway.v1.Retry"> & {
    * @generated from field: google.protobuf.Duration per_try_timeout = 2;
    */
   perTryTimeout?: Duration | undefined;
+
+  /**
+   * When an attempt takes longer than `per_try_timeout` another is begun beside it, and the first
+   * answer counts (hedging). Default: false.
+   *
+   * @generated from field: bool hedge = 3;
+   */
+  hedge: boolean;
 };
 
 /**
@@ -252,5 +408,5 @@ export type Retry = Message<"aerofusion.gateway.v1.Retry"> & {
  * Use `create(RetrySchema)` to create a new message.
  */
 export const RetrySchema: GenMessage<Retry> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_route, 4);
+  messageDesc(file_aerofusion_gateway_v1_route, 8);
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/gateway/v1/service.proto.
  */
 export const file_aerofusion_gateway_v1_service: GenFile = /*@__PURE__*/
-  fileDesc("CiNhZXJvZnVzaW9uL2dhdGV3YXkvdjEvc2VydmljZS5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIsgECgdTZXJ2aWNlEgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIVCg1ncnBjX3NlcnZpY2VzGAQgAygJEjIKCWVuZHBvaW50cxgFIAMoCzIfLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5FbmRwb2ludBIQCghpZGVudGl0eRgGIAEoCRIVCg1qc29uX3ByZWZpeGVzGAcgAygJEhYKDmRlc2NyaXB0b3Jfc2V0GAggASgMEi0KBmFjY2VzcxgJIAEoCzIdLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5BY2Nlc3MSMAoNdW5hcnlfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI2ChNzdHJlYW1faWRsZV90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjQKCnJhdGVfbGltaXQYDCABKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmF0ZUxpbWl0Ej0KC2NvbmN1cnJlbmN5GA0gASgLMiguYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkNvbmN1cnJlbmN5TGltaXRzEi8KC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YECABKAMiaAoIRW5kcG9pbnQSDwoHYWRkcmVzcxgBIAEoCRIMCgRwb3J0GAIgASgNEg4KBndlaWdodBgDIAEoDRItCgZoZWFsdGgYBCABKA4yHS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhbHRoIicKBkFjY2VzcxIOCgZwdWJsaWMYASABKAgSDQoFcm9sZXMYAiADKAkiLgoJUmF0ZUxpbWl0Eg0KBWJ1cnN0GAEgASgNEhIKCnBlcl9zZWNvbmQYAiABKA0iVwoRQ29uY3VycmVuY3lMaW1pdHMSFAoMcmVxdWVzdHNfbWF4GAEgASgNEhMKC3BlbmRpbmdfbWF4GAIgASgNEhcKD2Nvbm5lY3Rpb25zX21heBgDIAEoDSpfCgZIZWFsdGgSFgoSSEVBTFRIX1VOU1BFQ0lGSUVEEAASEgoOSEVBTFRIX0hFQUxUSFkQARIUChBIRUFMVEhfVU5IRUFMVEhZEAISEwoPSEVBTFRIX0RSQUlOSU5HEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiNhZXJvZnVzaW9uL2dhdGV3YXkvdjEvc2VydmljZS5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIu0HCgdTZXJ2aWNlEgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIVCg1ncnBjX3NlcnZpY2VzGAQgAygJEjIKCWVuZHBvaW50cxgFIAMoCzIfLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5FbmRwb2ludBIQCghpZGVudGl0eRgGIAEoCRIVCg1qc29uX3ByZWZpeGVzGAcgAygJEhYKDmRlc2NyaXB0b3Jfc2V0GAggASgMEi0KBmFjY2VzcxgJIAEoCzIdLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5BY2Nlc3MSMAoNdW5hcnlfdGltZW91dBgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhI2ChNzdHJlYW1faWRsZV90aW1lb3V0GAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjQKCnJhdGVfbGltaXQYDCABKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmF0ZUxpbWl0Ej0KC2NvbmN1cnJlbmN5GA0gASgLMiguYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkNvbmN1cnJlbmN5TGltaXRzEi8KC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YECABKAMSPAoObG9hZF9iYWxhbmNpbmcYESABKAsyJC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTG9hZEJhbGFuY2luZxI4CgxoZWFsdGhfY2hlY2sYEiABKAsyIi5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhbHRoQ2hlY2sSQgoRb3V0bGllcl9kZXRlY3Rpb24YEyABKAsyJy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuT3V0bGllckRldGVjdGlvbhIzCglkaXNjb3ZlcnkYFCABKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuRGlzY292ZXJ5EjQKCmxpZmVjeWNsZXMYFSADKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTGlmZWN5Y2xlEg8KB3JlZmxlY3QYFiABKAgSOAoMZXh0ZXJuYWxfdGxzGBcgASgLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkV4dGVybmFsVGxzEjEKCHByb3RvY29sGBggASgOMh8uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlByb3RvY29sIjIKC0V4dGVybmFsVGxzEhMKC3NlcnZlcl9uYW1lGAEgASgJEg4KBmNhX3BlbRgCIAEoCSLFAgoNTG9hZEJhbGFuY2luZxI7CgZwb2xpY3kYASABKA4yKy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTG9hZEJhbGFuY2luZy5Qb2xpY3kSMAoIaGFzaF9rZXkYAiABKAsyHi5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGFzaEtleRIZChFsb2NhbGl0eV93ZWlnaHRlZBgDIAEoCBIZChF3ZWlnaHRzX2Zyb21fbG9hZBgEIAEoCCKOAQoGUG9saWN5EhYKElBPTElDWV9VTlNQRUNJRklFRBAAEhgKFFBPTElDWV9MRUFTVF9SRVFVRVNUEAESFgoSUE9MSUNZX1JPVU5EX1JPQklOEAISFAoQUE9MSUNZX1JJTkdfSEFTSBADEhEKDVBPTElDWV9NQUdMRVYQBBIRCg1QT0xJQ1lfUkFORE9NEAUiNwoHSGFzaEtleRIQCgZoZWFkZXIYASABKAlIABIQCgZjb29raWUYAiABKAlIAEIICgZzb3VyY2Ui1AEKC0hlYWx0aENoZWNrEisKCGludGVydmFsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEioKB3RpbWVvdXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGwoTdW5oZWFsdGh5X3RocmVzaG9sZBgDIAEoDRIZChFoZWFsdGh5X3RocmVzaG9sZBgEIAEoDRIWCgxncnBjX3NlcnZpY2UYBSABKAlIABITCglodHRwX3BhdGgYBiABKAlIAEIHCgVjaGVjayKwAQoQT3V0bGllckRldGVjdGlvbhIaChJjb25zZWN1dGl2ZV9lcnJvcnMYASABKA0SKwoIaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNQoSYmFzZV9lamVjdGlvbl90aW1lGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhwKFG1heF9lamVjdGlvbl9wZXJjZW50GAQgASgNIskBCglEaXNjb3ZlcnkSMgoDZG5zGAEgASgLMiMuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkRuc0Rpc2NvdmVyeUgAEjwKCHJlZ2lzdHJ5GAIgASgLMiguYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJlZ2lzdHJ5RGlzY292ZXJ5SAASQAoKa3ViZXJuZXRlcxgDIAEoCzIqLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5LdWJlcm5ldGVzRGlzY292ZXJ5SABCCAoGc291cmNlImMKDERuc0Rpc2NvdmVyeRIQCghob3N0bmFtZRgBIAEoCRIMCgRwb3J0GAIgASgNEjMKEHJlZnJlc2hfaW50ZXJ2YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iEwoRUmVnaXN0cnlEaXNjb3ZlcnkiTAoTS3ViZXJuZXRlc0Rpc2NvdmVyeRIRCgluYW1lc3BhY2UYASABKAkSDwoHc2VydmljZRgCIAEoCRIRCglwb3J0X25hbWUYAyABKAkipwEKCUxpZmVjeWNsZRIUCgxncnBjX3NlcnZpY2UYASABKAkSMgoOZGVwcmVjYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3N1bnNldF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglzdWNjZXNzb3IYBCABKAkSDAoEbGluaxgFIAEoCSKtAQoIRW5kcG9pbnQSDwoHYWRkcmVzcxgBIAEoCRIMCgRwb3J0GAIgASgNEg4KBndlaWdodBgDIAEoDRItCgZoZWFsdGgYBCABKA4yHS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhbHRoEjEKCGxvY2FsaXR5GAUgASgLMh8uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkxvY2FsaXR5EhAKCHByaW9yaXR5GAYgASgNIjoKCExvY2FsaXR5Eg4KBnJlZ2lvbhgBIAEoCRIMCgR6b25lGAIgASgJEhAKCHN1Yl96b25lGAMgASgJIicKBkFjY2VzcxIOCgZwdWJsaWMYASABKAgSDQoFcm9sZXMYAiADKAkiLgoJUmF0ZUxpbWl0Eg0KBWJ1cnN0GAEgASgNEhIKCnBlcl9zZWNvbmQYAiABKA0idQoRQ29uY3VycmVuY3lMaW1pdHMSFAoMcmVxdWVzdHNfbWF4GAEgASgNEhMKC3BlbmRpbmdfbWF4GAIgASgNEhcKD2Nvbm5lY3Rpb25zX21heBgDIAEoDRIcChRyZXRyeV9idWRnZXRfcGVyY2VudBgEIAEoDSpMCghQcm90b2NvbBIYChRQUk9UT0NPTF9VTlNQRUNJRklFRBAAEhIKDlBST1RPQ09MX0hUVFAyEAESEgoOUFJPVE9DT0xfSFRUUDEQAipfCgZIZWFsdGgSFgoSSEVBTFRIX1VOU1BFQ0lGSUVEEAASEgoOSEVBTFRIX0hFQUxUSFkQARIUChBIRUFMVEhfVU5IRUFMVEhZEAISEwoPSEVBTFRIX0RSQUlOSU5HEANiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * A program the mesh routes to: where its replicas are, what it offers and who may call it.
@@ -139,6 +139,64 @@ export type Service = Message<"aerofusion.gateway.v1.Service"> & {
    * @generated from field: int64 revision = 16;
    */
   revision: bigint;
+
+  /**
+   * How calls are divided among the endpoints. Absent: least request.
+   *
+   * @generated from field: aerofusion.gateway.v1.LoadBalancing load_balancing = 17;
+   */
+  loadBalancing?: LoadBalancing | undefined;
+
+  /**
+   * How each edge finds out by itself which endpoints are well. Absent: it doesn't ask.
+   *
+   * @generated from field: aerofusion.gateway.v1.HealthCheck health_check = 18;
+   */
+  healthCheck?: HealthCheck | undefined;
+
+  /**
+   * When an endpoint that answers badly gets no calls for a while. Absent: never.
+   *
+   * @generated from field: aerofusion.gateway.v1.OutlierDetection outlier_detection = 19;
+   */
+  outlierDetection?: OutlierDetection | undefined;
+
+  /**
+   * Where endpoints come from besides `endpoints`. Absent: only those.
+   *
+   * @generated from field: aerofusion.gateway.v1.Discovery discovery = 20;
+   */
+  discovery?: Discovery | undefined;
+
+  /**
+   * What of its APIs is on its way out; at most 64, one for each gRPC service.
+   *
+   * @generated from field: repeated aerofusion.gateway.v1.Lifecycle lifecycles = 21;
+   */
+  lifecycles: Lifecycle[];
+
+  /**
+   * Ask the replicas for their descriptors by gRPC reflection, and use them as `descriptor_set`.
+   * Default: false.
+   *
+   * @generated from field: bool reflect = 22;
+   */
+  reflect: boolean;
+
+  /**
+   * For a service outside the mesh: how its certificate is checked. Absent: mutual TLS with
+   * `identity`.
+   *
+   * @generated from field: aerofusion.gateway.v1.ExternalTls external_tls = 23;
+   */
+  externalTls?: ExternalTls | undefined;
+
+  /**
+   * What it speaks. Default (unspecified): HTTP/2.
+   *
+   * @generated from field: aerofusion.gateway.v1.Protocol protocol = 24;
+   */
+  protocol: Protocol;
 };
 
 /**
@@ -147,6 +205,454 @@ export type Service = Message<"aerofusion.gateway.v1.Service"> & {
  */
 export const ServiceSchema: GenMessage<Service> = /*@__PURE__*/
   messageDesc(file_aerofusion_gateway_v1_service, 0);
+
+/**
+ * How the certificate of a service outside the mesh is checked. The edge shows none of its own.
+ *
+ * @generated from message aerofusion.gateway.v1.ExternalTls
+ */
+export type ExternalTls = Message<"aerofusion.gateway.v1.ExternalTls"> & {
+  /**
+   * The name sent as SNI and looked for in the certificate, up to 253 characters. Required.
+   *
+   * @generated from field: string server_name = 1;
+   */
+  serverName: string;
+
+  /**
+   * The roots, PEM, at most 64 KiB. Required.
+   *
+   * @generated from field: string ca_pem = 2;
+   */
+  caPem: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.ExternalTls.
+ * Use `create(ExternalTlsSchema)` to create a new message.
+ */
+export const ExternalTlsSchema: GenMessage<ExternalTls> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 1);
+
+/**
+ * How calls are divided among endpoints.
+ *
+ * @generated from message aerofusion.gateway.v1.LoadBalancing
+ */
+export type LoadBalancing = Message<"aerofusion.gateway.v1.LoadBalancing"> & {
+  /**
+   * The rule. Default (unspecified): least request.
+   *
+   * @generated from field: aerofusion.gateway.v1.LoadBalancing.Policy policy = 1;
+   */
+  policy: LoadBalancing_Policy;
+
+  /**
+   * What `RING_HASH` and `MAGLEV` hash. Absent: the caller's address.
+   *
+   * @generated from field: aerofusion.gateway.v1.HashKey hash_key = 2;
+   */
+  hashKey?: HashKey | undefined;
+
+  /**
+   * Localities get calls by the sum of their endpoints' weights. Default: false.
+   *
+   * @generated from field: bool locality_weighted = 3;
+   */
+  localityWeighted: boolean;
+
+  /**
+   * Weights follow the load and errors that the edges report. Default: false.
+   *
+   * @generated from field: bool weights_from_load = 4;
+   */
+  weightsFromLoad: boolean;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.LoadBalancing.
+ * Use `create(LoadBalancingSchema)` to create a new message.
+ */
+export const LoadBalancingSchema: GenMessage<LoadBalancing> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 2);
+
+/**
+ * A rule for choosing an endpoint.
+ *
+ * @generated from enum aerofusion.gateway.v1.LoadBalancing.Policy
+ */
+export enum LoadBalancing_Policy {
+  /**
+   * Least request.
+   *
+   * @generated from enum value: POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Of two picked at random the one with fewer calls under way.
+   *
+   * @generated from enum value: POLICY_LEAST_REQUEST = 1;
+   */
+  LEAST_REQUEST = 1,
+
+  /**
+   * One after another.
+   *
+   * @generated from enum value: POLICY_ROUND_ROBIN = 2;
+   */
+  ROUND_ROBIN = 2,
+
+  /**
+   * By consistent hashing on a ring.
+   *
+   * @generated from enum value: POLICY_RING_HASH = 3;
+   */
+  RING_HASH = 3,
+
+  /**
+   * By consistent hashing in a table (Maglev).
+   *
+   * @generated from enum value: POLICY_MAGLEV = 4;
+   */
+  MAGLEV = 4,
+
+  /**
+   * At random.
+   *
+   * @generated from enum value: POLICY_RANDOM = 5;
+   */
+  RANDOM = 5,
+}
+
+/**
+ * Describes the enum aerofusion.gateway.v1.LoadBalancing.Policy.
+ */
+export const LoadBalancing_PolicySchema: GenEnum<LoadBalancing_Policy> = /*@__PURE__*/
+  enumDesc(file_aerofusion_gateway_v1_service, 2, 0);
+
+/**
+ * What makes calls go to the same endpoint.
+ *
+ * @generated from message aerofusion.gateway.v1.HashKey
+ */
+export type HashKey = Message<"aerofusion.gateway.v1.HashKey"> & {
+  /**
+   * Which part of the call. Absent: the caller's address.
+   *
+   * @generated from oneof aerofusion.gateway.v1.HashKey.source
+   */
+  source: {
+    /**
+     * The value of this header; lower case.
+     *
+     * @generated from field: string header = 1;
+     */
+    value: string;
+    case: "header";
+  } | {
+    /**
+     * The value of this cookie.
+     *
+     * @generated from field: string cookie = 2;
+     */
+    value: string;
+    case: "cookie";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.HashKey.
+ * Use `create(HashKeySchema)` to create a new message.
+ */
+export const HashKeySchema: GenMessage<HashKey> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 3);
+
+/**
+ * Active health checks of each edge.
+ *
+ * @generated from message aerofusion.gateway.v1.HealthCheck
+ */
+export type HealthCheck = Message<"aerofusion.gateway.v1.HealthCheck"> & {
+  /**
+   * Time between two checks, 100 ms to 60 s. Default: 1 s.
+   *
+   * @generated from field: google.protobuf.Duration interval = 1;
+   */
+  interval?: Duration | undefined;
+
+  /**
+   * Longest wait for an answer, 50 ms to 60 s. Default: 500 ms.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 2;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * Failures in a row until it gets no calls, 1 to 10. Default (0): 2.
+   *
+   * @generated from field: uint32 unhealthy_threshold = 3;
+   */
+  unhealthyThreshold: number;
+
+  /**
+   * Successes in a row until it gets calls again, 1 to 10. Default (0): 1.
+   *
+   * @generated from field: uint32 healthy_threshold = 4;
+   */
+  healthyThreshold: number;
+
+  /**
+   * What is asked. Absent: gRPC health of the whole server.
+   *
+   * @generated from oneof aerofusion.gateway.v1.HealthCheck.check
+   */
+  check: {
+    /**
+     * gRPC health of this service; empty: of the whole server.
+     *
+     * @generated from field: string grpc_service = 5;
+     */
+    value: string;
+    case: "grpcService";
+  } | {
+    /**
+     * GET of this path must answer 200.
+     *
+     * @generated from field: string http_path = 6;
+     */
+    value: string;
+    case: "httpPath";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.HealthCheck.
+ * Use `create(HealthCheckSchema)` to create a new message.
+ */
+export const HealthCheckSchema: GenMessage<HealthCheck> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 4);
+
+/**
+ * When an endpoint is left out for what it answers.
+ *
+ * @generated from message aerofusion.gateway.v1.OutlierDetection
+ */
+export type OutlierDetection = Message<"aerofusion.gateway.v1.OutlierDetection"> & {
+  /**
+   * Server errors in a row, 1 to 1,000. Default (0): 5.
+   *
+   * @generated from field: uint32 consecutive_errors = 1;
+   */
+  consecutiveErrors: number;
+
+  /**
+   * Time between two looks, 100 ms to 5 min. Default: 1 s.
+   *
+   * @generated from field: google.protobuf.Duration interval = 2;
+   */
+  interval?: Duration | undefined;
+
+  /**
+   * How long it is left out at first; each time longer. 100 ms to 1 h. Default: 5 s.
+   *
+   * @generated from field: google.protobuf.Duration base_ejection_time = 3;
+   */
+  baseEjectionTime?: Duration | undefined;
+
+  /**
+   * Most endpoints left out at once, in percent, 1 to 100. Default (0): 50.
+   *
+   * @generated from field: uint32 max_ejection_percent = 4;
+   */
+  maxEjectionPercent: number;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.OutlierDetection.
+ * Use `create(OutlierDetectionSchema)` to create a new message.
+ */
+export const OutlierDetectionSchema: GenMessage<OutlierDetection> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 5);
+
+/**
+ * Where endpoints come from.
+ *
+ * @generated from message aerofusion.gateway.v1.Discovery
+ */
+export type Discovery = Message<"aerofusion.gateway.v1.Discovery"> & {
+  /**
+   * Which source. Absent: `Service.endpoints` alone.
+   *
+   * @generated from oneof aerofusion.gateway.v1.Discovery.source
+   */
+  source: {
+    /**
+     * A name that is resolved again and again.
+     *
+     * @generated from field: aerofusion.gateway.v1.DnsDiscovery dns = 1;
+     */
+    value: DnsDiscovery;
+    case: "dns";
+  } | {
+    /**
+     * Replicas that register themselves with `RegistryService`.
+     *
+     * @generated from field: aerofusion.gateway.v1.RegistryDiscovery registry = 2;
+     */
+    value: RegistryDiscovery;
+    case: "registry";
+  } | {
+    /**
+     * A Kubernetes service's EndpointSlices.
+     *
+     * @generated from field: aerofusion.gateway.v1.KubernetesDiscovery kubernetes = 3;
+     */
+    value: KubernetesDiscovery;
+    case: "kubernetes";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.Discovery.
+ * Use `create(DiscoverySchema)` to create a new message.
+ */
+export const DiscoverySchema: GenMessage<Discovery> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 6);
+
+/**
+ * Endpoints from DNS.
+ *
+ * @generated from message aerofusion.gateway.v1.DnsDiscovery
+ */
+export type DnsDiscovery = Message<"aerofusion.gateway.v1.DnsDiscovery"> & {
+  /**
+   * A host name (A and AAAA records), up to 253 characters; beginning with `_`: SRV records.
+   *
+   * @generated from field: string hostname = 1;
+   */
+  hostname: string;
+
+  /**
+   * TCP port, 1 to 65535; with SRV records it is theirs, and this is 0.
+   *
+   * @generated from field: uint32 port = 2;
+   */
+  port: number;
+
+  /**
+   * Longest time between two questions, 1 s to 1 h; a shorter TTL wins. Default: 30 s.
+   *
+   * @generated from field: google.protobuf.Duration refresh_interval = 3;
+   */
+  refreshInterval?: Duration | undefined;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.DnsDiscovery.
+ * Use `create(DnsDiscoverySchema)` to create a new message.
+ */
+export const DnsDiscoverySchema: GenMessage<DnsDiscovery> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 7);
+
+/**
+ * Endpoints that registered themselves; their certificates must show the service's `identity`.
+ *
+ * @generated from message aerofusion.gateway.v1.RegistryDiscovery
+ */
+export type RegistryDiscovery = Message<"aerofusion.gateway.v1.RegistryDiscovery"> & {
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.RegistryDiscovery.
+ * Use `create(RegistryDiscoverySchema)` to create a new message.
+ */
+export const RegistryDiscoverySchema: GenMessage<RegistryDiscovery> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 8);
+
+/**
+ * Endpoints from Kubernetes.
+ *
+ * @generated from message aerofusion.gateway.v1.KubernetesDiscovery
+ */
+export type KubernetesDiscovery = Message<"aerofusion.gateway.v1.KubernetesDiscovery"> & {
+  /**
+   * The namespace. Required.
+   *
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * The Kubernetes service. Required.
+   *
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * Name of its port. Empty: its only one.
+   *
+   * @generated from field: string port_name = 3;
+   */
+  portName: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.KubernetesDiscovery.
+ * Use `create(KubernetesDiscoverySchema)` to create a new message.
+ */
+export const KubernetesDiscoverySchema: GenMessage<KubernetesDiscovery> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 9);
+
+/**
+ * An API that is on its way out: the edge says so in every answer (RFC 9745, RFC 8594).
+ *
+ * @generated from message aerofusion.gateway.v1.Lifecycle
+ */
+export type Lifecycle = Message<"aerofusion.gateway.v1.Lifecycle"> & {
+  /**
+   * Full name of the gRPC service, one of `grpc_services`. Required.
+   *
+   * @generated from field: string grpc_service = 1;
+   */
+  grpcService: string;
+
+  /**
+   * Since when, or from when on, it should not be used any more. Absent: it may be.
+   *
+   * @generated from field: google.protobuf.Timestamp deprecate_time = 2;
+   */
+  deprecateTime?: Timestamp | undefined;
+
+  /**
+   * From when on it may stop working. Absent: not decided.
+   *
+   * @generated from field: google.protobuf.Timestamp sunset_time = 3;
+   */
+  sunsetTime?: Timestamp | undefined;
+
+  /**
+   * Full name of the gRPC service to use in its place. Empty: none.
+   *
+   * @generated from field: string successor = 4;
+   */
+  successor: string;
+
+  /**
+   * Address of a page that tells more. Empty: none.
+   *
+   * @generated from field: string link = 5;
+   */
+  link: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.Lifecycle.
+ * Use `create(LifecycleSchema)` to create a new message.
+ */
+export const LifecycleSchema: GenMessage<Lifecycle> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 10);
 
 /**
  * One replica's address.
@@ -181,6 +687,20 @@ export type Endpoint = Message<"aerofusion.gateway.v1.Endpoint"> & {
    * @generated from field: aerofusion.gateway.v1.Health health = 4;
    */
   health: Health;
+
+  /**
+   * Where it runs. Absent: nowhere in particular.
+   *
+   * @generated from field: aerofusion.gateway.v1.Locality locality = 5;
+   */
+  locality?: Locality | undefined;
+
+  /**
+   * 0 is used first; others only as those before fail. 0 to 8. Default: 0.
+   *
+   * @generated from field: uint32 priority = 6;
+   */
+  priority: number;
 };
 
 /**
@@ -188,7 +708,42 @@ export type Endpoint = Message<"aerofusion.gateway.v1.Endpoint"> & {
  * Use `create(EndpointSchema)` to create a new message.
  */
 export const EndpointSchema: GenMessage<Endpoint> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_service, 1);
+  messageDesc(file_aerofusion_gateway_v1_service, 11);
+
+/**
+ * A place, from the large to the small.
+ *
+ * @generated from message aerofusion.gateway.v1.Locality
+ */
+export type Locality = Message<"aerofusion.gateway.v1.Locality"> & {
+  /**
+   * Such as `eu-central`. Up to 60 characters. Default: empty.
+   *
+   * @generated from field: string region = 1;
+   */
+  region: string;
+
+  /**
+   * Such as a data centre. Up to 60 characters. Default: empty.
+   *
+   * @generated from field: string zone = 2;
+   */
+  zone: string;
+
+  /**
+   * Such as a rack. Up to 60 characters. Default: empty.
+   *
+   * @generated from field: string sub_zone = 3;
+   */
+  subZone: string;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.Locality.
+ * Use `create(LocalitySchema)` to create a new message.
+ */
+export const LocalitySchema: GenMessage<Locality> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_service, 12);
 
 /**
  * Who may call through the edge. The edge checks the token; the service checks again.
@@ -216,7 +771,7 @@ export type Access = Message<"aerofusion.gateway.v1.Access"> & {
  * Use `create(AccessSchema)` to create a new message.
  */
 export const AccessSchema: GenMessage<Access> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_service, 2);
+  messageDesc(file_aerofusion_gateway_v1_service, 13);
 
 /**
  * A token bucket, one in each edge: with N edges the whole is up to N times as much.
@@ -244,7 +799,7 @@ export type RateLimit = Message<"aerofusion.gateway.v1.RateLimit"> & {
  * Use `create(RateLimitSchema)` to create a new message.
  */
 export const RateLimitSchema: GenMessage<RateLimit> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_service, 3);
+  messageDesc(file_aerofusion_gateway_v1_service, 14);
 
 /**
  * Bounds of what one edge may have under way towards a service; beyond them it answers UNAVAILABLE.
@@ -272,6 +827,13 @@ export type ConcurrencyLimits = Message<"aerofusion.gateway.v1.ConcurrencyLimits
    * @generated from field: uint32 connections_max = 3;
    */
   connectionsMax: number;
+
+  /**
+   * Retries under way as a share of the calls under way, in percent, 1 to 100. Default (0): 20.
+   *
+   * @generated from field: uint32 retry_budget_percent = 4;
+   */
+  retryBudgetPercent: number;
 };
 
 /**
@@ -279,7 +841,41 @@ export type ConcurrencyLimits = Message<"aerofusion.gateway.v1.ConcurrencyLimits
  * Use `create(ConcurrencyLimitsSchema)` to create a new message.
  */
 export const ConcurrencyLimitsSchema: GenMessage<ConcurrencyLimits> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_service, 4);
+  messageDesc(file_aerofusion_gateway_v1_service, 15);
+
+/**
+ * What a service speaks at its endpoints, always over TLS.
+ *
+ * @generated from enum aerofusion.gateway.v1.Protocol
+ */
+export enum Protocol {
+  /**
+   * HTTP/2.
+   *
+   * @generated from enum value: PROTOCOL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * HTTP/2, as gRPC needs it.
+   *
+   * @generated from enum value: PROTOCOL_HTTP2 = 1;
+   */
+  HTTP2 = 1,
+
+  /**
+   * HTTP/1.1; only for the destinations of hosts.
+   *
+   * @generated from enum value: PROTOCOL_HTTP1 = 2;
+   */
+  HTTP1 = 2,
+}
+
+/**
+ * Describes the enum aerofusion.gateway.v1.Protocol.
+ */
+export const ProtocolSchema: GenEnum<Protocol> = /*@__PURE__*/
+  enumDesc(file_aerofusion_gateway_v1_service, 0);
 
 /**
  * Whether an endpoint may get calls.
@@ -320,5 +916,5 @@ export enum Health {
  * Describes the enum aerofusion.gateway.v1.Health.
  */
 export const HealthSchema: GenEnum<Health> = /*@__PURE__*/
-  enumDesc(file_aerofusion_gateway_v1_service, 0);
+  enumDesc(file_aerofusion_gateway_v1_service, 1);
 
