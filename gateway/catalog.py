@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import validation
 from gateway.compile.descriptors import InvalidDescriptors, merge
+from gateway.kinds import BY_CLASS
 from gateway.model import Object, Route, Service
 from meshkit.errors import (
     AlreadyExists,
@@ -135,10 +136,12 @@ class CatalogWriter:
             self._changed()
 
     async def _put(self, change: Change, before: Stored | None, value: Object) -> Stored:
+        kind = BY_CLASS[type(value)]
+        if kind.check is not None:
+            kind.check(value)
         if isinstance(value, Service):
-            validation.check_service(value)
             await _check_fits(change, before, value)
-        else:
+        elif isinstance(value, Route):
             await _check_route_fits(change, value)
         if before is None:
             await _check_room(change, value)
@@ -216,20 +219,18 @@ async def _check_route_fits(change: Change, route: Route) -> None:
         raise _not_found(route.service)
     assert isinstance(parent.value, Service), "a route's parent is a service"
     validation.check_route(route, parent.value)
-    for destination in route.destinations:
-        if await change.get(destination.service) is None:
-            raise _not_found(destination.service)
+    for name in BY_CLASS[Route].references(route):
+        if name != route.service and await change.get(name) is None:
+            raise _not_found(name)
 
 
 async def _check_room(change: Change, value: Object) -> None:
-    kind, most = (
-        ("service", validation.SERVICES_MAX)
-        if isinstance(value, Service)
-        else ("route", validation.ROUTES_MAX)
-    )
-    if await change.count(kind) >= most:
+    kind = BY_CLASS[type(value)]
+    if await change.count(kind.key) >= kind.most:
         raise FailedPrecondition(
-            "CATALOG_FULL", f"There are {most} {kind}s, the most there can be.", kind=kind
+            "CATALOG_FULL",
+            f"There are {kind.most} {kind.collection}, the most there can be.",
+            kind=kind.key,
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from gateway.kinds import BY_CLASS, kind_of
 from gateway.model import Catalog, Object, Service
 from gateway.store import audit, codec
 from meshkit.postgres import unavailable_on_lost_connection
@@ -86,15 +87,7 @@ class CatalogStore:
             ):
                 revision = await connection.fetchval("SELECT revision FROM catalog_state")
                 rows = await connection.fetch(_OBJECTS)
-        services: dict[str, Service] = {}
-        routes: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            value = _stored(row).value
-            if isinstance(value, Service):
-                services[value.name] = value
-            else:
-                routes.setdefault(value.service, {})[value.name] = value
-        return Catalog(revision=revision, services=services, routes=routes)
+        return Catalog.of(revision, (_stored(row).value for row in rows))
 
     async def after(self, revision: int, limit: int) -> list[Revision]:
         """Return the revisions that follow *revision*, at most *limit*, oldest first."""
@@ -276,7 +269,7 @@ class Change:
             " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET"
             " content = $3, etag = $4, revision = $5, update_time = $7",
             value.name,
-            "service" if isinstance(value, Service) else "route",
+            BY_CLASS[type(value)].key,
             content,
             stored.etag,
             stored.revision,
@@ -348,9 +341,10 @@ def _revision(row: Row) -> Revision:
     name = row["object"]
     stored = None
     if row["content"] is not None:
-        kind = "route" if "/routes/" in name else "service"
         stored = Stored(
-            value=codec.decode(kind, name, row["content"], row["descriptor_set"] or b""),
+            value=codec.decode(
+                kind_of(name).key, name, row["content"], row["descriptor_set"] or b""
+            ),
             etag=row["etag"],
             revision=row["revision"],
             create_time=row["object_create_time"],

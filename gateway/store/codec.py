@@ -1,4 +1,4 @@
-"""Services and routes to JSON and back, for the database."""
+"""Objects to JSON and back, for the database."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import functools
 import hashlib
 import types
 import typing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway import model
+from gateway.kinds import BY_KEY
 
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -28,15 +29,15 @@ def encode(value: model.Object) -> dict[str, Any]:
 
 
 def decode(kind: str, name: str, content: dict[str, Any], descriptor_set: bytes) -> model.Object:
-    """Return the object that was encoded as *content*; *kind* is `service` or `route`."""
-    cls = model.Service if kind == "service" else model.Route
+    """Return the object of *kind* (a key of `KINDS`) that was encoded as *content*."""
+    cls = BY_KEY[kind].cls
     fields = dict(content)
     fields.pop("descriptor_set", None)
     made = _decode(cls, {**fields, "name": name})
     if isinstance(made, model.Service):
         return dataclasses.replace(made, descriptor_set=descriptor_set)
-    assert isinstance(made, model.Route), "one of the two"
-    return made
+    result: model.Object = made
+    return result
 
 
 def descriptor_hash(service: model.Service) -> str:
@@ -55,6 +56,8 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if isinstance(value, timedelta):
         return value // _MICROSECOND
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bytes):
@@ -80,6 +83,8 @@ def _decode(hint: Any, value: Any) -> Any:
         return hint(**{name: _decode(hints[name], item) for name, item in value.items()})
     if hint is timedelta:
         return value * _MICROSECOND
+    if hint is datetime:
+        return datetime.fromisoformat(value)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return hint(value)
     return value

@@ -73,9 +73,22 @@ async def test_everything_told_of_a_service_and_a_route_is_kept(catalog):
         unary_timeout={"seconds": 3, "nanos": 500_000_000},
         stream_idle_timeout={"seconds": 7},
         rate_limit=service_pb2.RateLimit(burst=2, per_second=1),
-        concurrency=service_pb2.ConcurrencyLimits(requests_max=9, pending_max=8, connections_max=7),
+        concurrency=service_pb2.ConcurrencyLimits(
+            requests_max=9, pending_max=8, connections_max=7, retry_budget_percent=30
+        ),
+        load_balancing={"policy": "POLICY_MAGLEV", "hash_key": {"header": "x-shard"}},
+        health_check={
+            "interval": {"seconds": 2},
+            "timeout": {"seconds": 1},
+            "unhealthy_threshold": 3,
+            "healthy_threshold": 2,
+            "grpc_service": "",
+        },
+        discovery={"registry": {}},
+        protocol=service_pb2.PROTOCOL_HTTP2,
     )
     told.endpoints[0].weight = 4
+    told.endpoints[0].locality.zone = "a"
     told.endpoints[0].health = service_pb2.HEALTH_DRAINING
     request = rpc.CreateServiceRequest(service_id="echo", service=told)
     made = (await catalog.CreateService(request)).service
