@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry import metrics
 
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors
+from gateway.compile.inputs import Inputs
 from gateway.xds.feed import Feed, Flavour
 from meshkit.errors import MeshError
 
 
 if TYPE_CHECKING:
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Catalog
+    from gateway.model import Endpoint
     from gateway.store.catalog import CatalogStore
 
 REVISIONS_AT_ONCE = 500
@@ -43,7 +45,9 @@ class Control:
         self._options = options
         self._poll_s = poll.total_seconds()
         self._compiled = Compiled()
-        self._jwks = ""
+        self._inputs = Inputs()
+        self._changed: set[str] = set()
+        self._moved: set[str] = set()
         self._wake = asyncio.Event()
         meter = metrics.get_meter("gateway")
         self._duration = meter.create_histogram(
@@ -58,7 +62,7 @@ class Control:
     @property
     def revision(self) -> int:
         """The newest revision published."""
-        return self._compiled.catalog.revision
+        return self._compiled.inputs.catalog.revision
 
     def poke(self) -> None:
         """Look at the database soon. Never blocks."""
@@ -66,8 +70,19 @@ class Control:
 
     def set_jwks(self, jwks: str) -> None:
         """Have tokens verified with *jwks* from now on. Never blocks."""
-        self._jwks = jwks
+        self.set_input(jwks=jwks)
+
+    def set_input(self, **fields: Any) -> None:
+        """Have fields of `Inputs` besides the catalog be these from now on. Never blocks."""
+        self._inputs = dataclasses.replace(self._inputs, **fields)
         self._wake.set()
+
+    def set_found(self, service: str, endpoints: tuple[Endpoint, ...]) -> None:
+        """Have discovery's endpoints of a service be these from now on. Never blocks."""
+        found = dict(self._inputs.found)
+        found[service] = endpoints
+        self._moved.add(service)
+        self.set_input(found=found)
 
     async def start(self) -> None:
         """
@@ -77,7 +92,9 @@ class Control:
             Unavailable: The database is away.
 
         """
-        self._publish(compile_all(await self._store.load(), self._jwks, self._options))
+        catalog = await self._store.load()
+        self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
+        self._publish(compile_all(self._inputs, self._options))
 
     async def run(self) -> None:
         """Follow changes until cancelled."""
@@ -101,7 +118,7 @@ class Control:
         """
         more = True
         while more:
-            catalog = self._compiled.catalog
+            catalog = self._inputs.catalog
             revisions = await self._store.after(catalog.revision, REVISIONS_AT_ONCE)
             more = len(revisions) == REVISIONS_AT_ONCE
             changed: set[str] = set()
@@ -109,20 +126,26 @@ class Control:
                 value = one.stored.value if one.stored else None
                 catalog = catalog.with_object(one.revision, one.object, value)
                 changed.add(one.object.partition("/routes/")[0])
-            if changed or self._jwks != self._compiled.jwks:
-                self._compile(catalog, changed)
+            if revisions:
+                self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
+                self._changed |= changed
+            if self._inputs is not self._compiled.inputs:
+                self._compile()
 
-    def _compile(self, catalog: Catalog, changed: set[str]) -> None:
+    def _compile(self) -> None:
         started = time.perf_counter()
+        inputs, changed, moved = self._inputs, self._changed, self._moved
+        revision = inputs.catalog.revision
         try:
-            compiled = compile_changes(self._compiled, catalog, self._jwks, self._options, changed)
+            compiled = compile_changes(self._compiled, inputs, self._options, changed, moved)
         except InvalidDescriptors as error:
             # Refused when it was written; should it come by another way, the rest stays live.
-            log.error("compile_failed", revision=catalog.revision, error=str(error))  # noqa: TRY400
+            log.error("compile_failed", revision=revision, error=str(error))  # noqa: TRY400
             return
+        self._changed, self._moved = set(), set()
         self._publish(compiled)
         self._duration.record(time.perf_counter() - started)
-        log.info("catalog_published", revision=catalog.revision, services=sorted(changed)[:20])
+        log.info("catalog_published", revision=revision, objects=sorted(changed)[:20])
 
     def _publish(self, compiled: Compiled) -> None:
         self._compiled = compiled

@@ -10,7 +10,9 @@ from gateway.xds.resources import Resource, resource
 
 
 if TYPE_CHECKING:
-    from gateway.model import Service
+    from collections.abc import Sequence
+
+    from gateway.model import Endpoint, Service
 
 _HEALTH = {
     Health.HEALTHY: "HEALTHY",
@@ -19,9 +21,9 @@ _HEALTH = {
 }
 
 
-def load_assignment(service: Service) -> Resource:
-    """Return a service's endpoints. Without any it is an empty list, which lets Envoy go on."""
-    endpoints = [
+def load_assignment(service: Service, endpoints: Sequence[Endpoint]) -> Resource:
+    """Return where *service* is. Nowhere is an empty list, which lets Envoy go on."""
+    found = [
         {
             "endpoint": {
                 "address": {
@@ -31,17 +33,17 @@ def load_assignment(service: Service) -> Resource:
             "health_status": _HEALTH[endpoint.health],
             "load_balancing_weight": {"value": endpoint.weight},
         }
-        for endpoint in service.endpoints
+        for endpoint in endpoints
     ]
     # gRPC clients ignore a locality without a name or a weight.
     locality = {
         "locality": {"region": "mesh"},
         "load_balancing_weight": {"value": 1},
-        "lb_endpoints": endpoints,
+        "lb_endpoints": found,
     }
     message = make(
         "envoy.config.endpoint.v3.ClusterLoadAssignment",
         cluster_name=service.name,
-        endpoints=[locality] if endpoints else [],
+        endpoints=[locality] if found else [],
     )
     return resource(service.name, message.SerializeToString(deterministic=True))

@@ -106,13 +106,11 @@ def _empty(name: str, hint: Any) -> Any:
 
 def _read(hint: Any, message: Message, field: FieldDescriptor) -> Any:
     """Return a field's value, or None if it is unset."""
-    bare = _bare(hint)
+    bare: Any = _bare(hint)
     if field.is_repeated:
         (inner, *_) = typing.get_args(bare)
         items = getattr(message, field.name)
-        return tuple(
-            to_model(inner, one) if dataclasses.is_dataclass(inner) else one for one in items
-        )
+        return tuple(_part(inner, one) if dataclasses.is_dataclass(inner) else one for one in items)
     if field.has_presence and not message.HasField(field.name):
         return None
     value = getattr(message, field.name)
@@ -124,9 +122,12 @@ def _read(hint: Any, message: Message, field: FieldDescriptor) -> Any:
     if field.enum_type is not None:
         return _enum(bare, field.enum_type, value)
     if dataclasses.is_dataclass(bare):
-        nested: Any = bare
-        return to_model(nested, value)
+        return _part(bare, value)
     return value if field.has_presence or value else None
+
+
+def _part(cls: Any, message: Message) -> Any:
+    return to_model(cls, message)
 
 
 def _enum(cls: Any, described: EnumDescriptor, number: int) -> Any:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from gateway import model
 from gateway.compile.compiler import compile_all
 from gateway.compile.envoy_api import make, pool
+from gateway.compile.inputs import Inputs
 from gateway.compile.options import EdgeOptions
 from gateway.xds.resources import BY_KEY
 from tests.fixtures.echo import SERVICE, descriptor_set
@@ -107,7 +108,7 @@ def _sort_maps(content):
 @pytest.mark.parametrize("flavour", ["edge", "proxyless"])
 @pytest.mark.parametrize("kind", BY_KEY)
 def test_golden(flavour, kind, rewrite):
-    snapshot = getattr(compile_all(catalog(), JWKS, OPTIONS), flavour)
+    snapshot = getattr(compile_all(Inputs(catalog=catalog(), jwks=JWKS), OPTIONS), flavour)
     found = snapshot.of(BY_KEY[kind])
     text = yaml.safe_dump_all(
         [shown(kind, found[name]) for name in sorted(found)], sort_keys=False, width=100

@@ -12,6 +12,7 @@ from gateway import model
 from gateway.compile import envoy_api
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
+from gateway.compile.inputs import Inputs
 from gateway.compile.options import EdgeOptions
 from tests.fixtures.echo import SERVICE, descriptor_set
 
@@ -94,13 +95,13 @@ CHANGES = st.lists(
 @given(CHANGES)
 @settings(deadline=None, max_examples=100)
 def test_changes_one_by_one_come_to_the_same_as_all_at_once(changes):
-    compiled = compile_all(model.Catalog(), "{}", OPTIONS)
-    catalog, jwks = compiled.catalog, "{}"
+    compiled = compile_all(Inputs(jwks="{}"), OPTIONS)
+    catalog, jwks = compiled.inputs.catalog, "{}"
     for revision, (value, delete, jwks) in enumerate(changes, start=1):
         catalog = catalog.with_object(revision, value.name, None if delete else value)
         touched = {value.name.partition("/routes/")[0]}
-        compiled = compile_changes(compiled, catalog, jwks, OPTIONS, touched)
-    whole = compile_all(catalog, jwks, OPTIONS)
+        compiled = compile_changes(compiled, Inputs(catalog=catalog, jwks=jwks), OPTIONS, touched)
+    whole = compile_all(Inputs(catalog=catalog, jwks=jwks), OPTIONS)
     for flavour in ("edge", "proxyless"):
         ours = {k: dict(v) for k, v in getattr(compiled, flavour).resources.items() if v}
         theirs = {k: dict(v) for k, v in getattr(whole, flavour).resources.items() if v}
@@ -112,7 +113,7 @@ def test_a_change_shares_what_it_does_not_touch():
     for revision, name in enumerate(NAMES):
         service = model.Service(name=name, identity="x", grpc_services=(f"t.{name[-1]}.S",))
         catalog = catalog.with_object(revision, name, service)
-    before = compile_all(catalog, "{}", OPTIONS)
+    before = compile_all(Inputs(catalog=catalog, jwks="{}"), OPTIONS)
     moved = model.Service(
         name=NAMES[0],
         identity="x",
@@ -120,7 +121,10 @@ def test_a_change_shares_what_it_does_not_touch():
         endpoints=(model.Endpoint(address="::1", port=1),),
     )
     after = compile_changes(
-        before, catalog.with_object(9, NAMES[0], moved), "{}", OPTIONS, {NAMES[0]}
+        before,
+        Inputs(catalog=catalog.with_object(9, NAMES[0], moved), jwks="{}"),
+        OPTIONS,
+        {NAMES[0]},
     )
     for kind in ("CDS", "LDS", "RDS", "SRDS", "ECDS"):
         assert after.edge.resources[kind] is before.edge.resources[kind]
@@ -131,7 +135,7 @@ def test_a_change_shares_what_it_does_not_touch():
 def test_versions_are_the_same_in_another_process():
     program = (
         "from tests.golden.gateway.test_compile import *;"
-        "c = compile_all(catalog(), JWKS, OPTIONS);"
+        "c = compile_all(Inputs(catalog=catalog(), jwks=JWKS), OPTIONS);"
         "print(sorted((k, r.name, r.version) for f in (c.edge, c.proxyless)"
         " for k, m in f.resources.items() for r in m.values()))"
     )
@@ -146,7 +150,7 @@ def test_versions_are_the_same_in_another_process():
 
 
 def test_nothing_at_all_still_denies_by_default():
-    compiled = compile_all(model.Catalog(), '{"keys":[]}', OPTIONS)
+    compiled = compile_all(Inputs(jwks='{"keys":[]}'), OPTIONS)
     assert isinstance(compiled, Compiled)
     (listener,) = compiled.edge.resources["LDS"].values()
     assert listener.name == "edge"

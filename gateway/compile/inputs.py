@@ -1,0 +1,56 @@
+"""Everything that configuration is made of, besides the edge's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from gateway.model import Catalog, Endpoint, Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """One state of all that can change while the gateway runs. A change makes a new one."""
+
+    catalog: Catalog = field(default_factory=Catalog)
+    jwks: str = ""
+    """The mesh's own keys that tokens are verified with, as a JSON Web Key Set."""
+
+    issuer_keys: Mapping[str, str] = field(default_factory=dict)
+    """Key sets fetched for issuers, by the issuer's name."""
+
+    revoked: tuple[str, ...] = ()
+    """Ids of the tokens that are revoked, sorted."""
+
+    found: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    """Endpoints that discovery found, by the service's name."""
+
+    def endpoints_of(self, service: Service) -> tuple[Endpoint, ...]:
+        """Return where *service* is: what the catalog says, and what was found."""
+        return service.endpoints + self.found.get(service.name, ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """From one state to the next."""
+
+    before: Inputs
+    after: Inputs
+    changed: Collection[str]
+    """Names of the objects that differ; a service also if only a route of it does."""
+
+    moved: Collection[str] = ()
+    """Names of services of which only the endpoints found differ."""
+
+    first: bool = False
+    """There was nothing before."""
+
+    def touches(self, *collections: str) -> bool:
+        """Return whether objects of one of *collections* differ."""
+        beginnings = tuple(f"{one}/" for one in collections)
+        return self.first or any(name.startswith(beginnings) for name in self.changed)
+
+    def differs(self, field: str) -> bool:
+        """Return whether an input besides the catalog differs."""
+        same = getattr(self.before, field) == getattr(self.after, field)
+        return self.first or not same

@@ -1,0 +1,104 @@
+"""What belongs to no single service: listeners, filter configs, JSON areas. A row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.compile import descriptors, extensions, listeners, routes, scopes
+from gateway.xds.resources import Resource
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.compile.inputs import Delta, Inputs
+    from gateway.compile.options import EdgeOptions
+    from gateway.model import Catalog, Service
+
+Part = tuple[str, Resource]
+"""A type's key and a resource of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Some resources of the edge, compiled together; those no longer yielded are removed."""
+
+    name: str
+    concerned: Callable[[Delta], bool]
+    """Whether the resources may differ after a change. Never false where they do."""
+
+    compile: Callable[[Inputs, EdgeOptions], Iterator[Part]]
+
+
+def _listener(_: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    yield "LDS", listeners.edge_listener(options)
+
+
+def _jwt_concerned(delta: Delta) -> bool:
+    if delta.differs("jwks"):
+        return True
+    catalogs = (delta.before.catalog, delta.after.catalog)
+    return any(_has_public(catalog, name) for catalog in catalogs for name in delta.changed)
+
+
+def _jwt(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    rules = list(extensions.public_rules(inputs.catalog))
+    yield "ECDS", extensions.jwt_authn(rules, inputs.jwks, options)
+
+
+def _json_concerned(delta: Delta) -> bool:
+    before, after = delta.before.catalog.services, delta.after.catalog.services
+    return delta.first or any(
+        _json_of(before.get(name)) != _json_of(after.get(name)) for name in delta.changed
+    )
+
+
+def _areas(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    services = inputs.catalog.services.values()
+    for area in sorted({area for service in services for area in service.json_prefixes}):
+        yield "RDS", routes.area_routes(area, options)
+        yield "SRDS", scopes.scope(area)
+
+
+def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    described = _described(inputs.catalog)
+    names = [name for service in described for name in _json_services(service)]
+    merged = descriptors.merge(service.descriptor_set for service in described)
+    yield "ECDS", extensions.transcoder(names, merged, options)
+
+
+SHARED: Final = (
+    Shared("listener", lambda delta: delta.first, _listener),
+    Shared("jwt", _jwt_concerned, _jwt),
+    Shared("areas", _json_concerned, _areas),
+    Shared("transcoder", _json_concerned, _transcoder),
+)
+
+
+def _has_public(catalog: Catalog, name: str) -> bool:
+    service = catalog.services.get(name)
+    return service is not None and extensions.has_public(service, catalog.routes_of(name))
+
+
+def _described(catalog: Catalog) -> Sequence[Service]:
+    """Return the services with a JSON API, by name."""
+    return [
+        service
+        for _, service in sorted(catalog.services.items())
+        if service.json_prefixes and service.descriptor_set
+    ]
+
+
+def _json_of(service: Service | None) -> tuple[object, ...]:
+    """Return all of a service that the JSON API depends on."""
+    if service is None or not service.json_prefixes:
+        return ()
+    return (service.json_prefixes, service.descriptor_set, service.grpc_services)
+
+
+def _json_services(service: Service) -> list[str]:
+    """Return the gRPC services that the descriptors describe."""
+    known = descriptors.methods(service.descriptor_set)
+    return [name for name in service.grpc_services if name in known]
