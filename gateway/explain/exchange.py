@@ -1,0 +1,82 @@
+"""The state of one request on its way through the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.explain.call import Call, Headers
+from gateway.explain.configuration import Configuration
+from gateway.explain.steps import Answer, Step, Verdict
+from gateway.explain.table import Found, find
+
+
+GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+"""HTTP status to gRPC's; any other is 2, UNKNOWN. As in gRPC's http-grpc-status-mapping.md."""
+
+HTTP_OF_GRPC = dict(
+    enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401))
+)
+"""gRPC status to HTTP's, as Envoy's transcoder tells it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """A request while it is looked at; the only thing here that changes."""
+
+    call: Call
+    headers: Headers
+    configuration: Configuration
+    listener: Any
+    manager: Any
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Dynamic metadata by the filter that wrote it."""
+
+    found: Found = field(default_factory=Found)
+    original_path: str = ""
+    grpc_method: str = ""
+    transcoded: bool = False
+    grpc_web: bool = False
+    steps: list[Step] = field(default_factory=list)
+    answer: Answer | None = None
+    certain: bool = True
+
+    def step(self, stage: str, name: str, verdict: Verdict, says: str, **more: Any) -> None:
+        """Note a step."""
+        if verdict is Verdict.NOT_MODELLED:
+            self.certain = False
+        self.steps.append(Step(stage=stage, name=name, verdict=verdict, says=says, **more))
+
+    def choose_route(self) -> None:
+        """Find scope, virtual host and route for the headers as they are now."""
+        self.found = find(self.configuration, self.manager, self.headers, self.call.random)
+        self.steps += self.found.steps
+
+    def refuse(
+        self, status: int, details: str, *, flags: str = "", grpc_status: int | None = None
+    ) -> None:
+        """Answer from the edge: gRPC callers are told in gRPC's way, JSON ones in theirs."""
+        if not self.headers.is_grpc:
+            self.answer = Answer(http_status=status, details=details, flags=flags)
+            return
+        told = GRPC_OF_HTTP.get(status, 2) if grpc_status is None else grpc_status
+        self.answer = Answer(
+            http_status=HTTP_OF_GRPC[told] if self.transcoded else 200,
+            grpc_status=None if self.transcoded else told,
+            details=details,
+            flags=flags,
+        )
+
+    def per_route(self, name: str) -> Any | None:
+        """Return the most particular config of the filter *name*; None: it has none here."""
+        configs = self.all_per_route(name)
+        return configs[0] if configs else None
+
+    def all_per_route(self, name: str) -> Sequence[Any]:
+        """Return its configs of weighted cluster, route, virtual host and table, in that order."""
+        return [
+            self.configuration.unpack(holder.typed_per_filter_config[name])
+            for holder in self.found.holders
+            if name in holder.typed_per_filter_config
+        ]

@@ -1,0 +1,178 @@
+"""HTTP filters with little to them: CORS, gRPC-Web, local buckets, headers, compression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.explain.exchange import Exchange
+from gateway.explain.matching import string_matches
+from gateway.explain.steps import Answer, NotModelled, Verdict, only
+from gateway.explain.table import object_of
+
+
+_GRPC_WEB = {
+    "application/grpc-web",
+    "application/grpc-web+proto",
+    "application/grpc-web-text",
+    "application/grpc-web-text+proto",
+}
+
+
+def cors(exchange: Exchange, name: str, config: Any) -> None:
+    """Answer preflights, and let origins that are allowed read the answers."""
+    only(config)
+    headers = exchange.headers
+    policies = exchange.all_per_route(name)
+    table = exchange.found.table.name if exchange.found.table is not None else ""
+    where = {"resource": ("RDS", table)}
+    origin = headers.get("origin") or ""
+    if not policies or not exchange.found.is_forwarded:
+        exchange.step("filter", name, Verdict.IDLE, "No CORS policy holds here.", **where)
+        return
+    if not origin:
+        says = "It comes from no web page: it has no origin."
+        exchange.step("filter", name, Verdict.IDLE, says, **where)
+        return
+    for policy in policies:
+        only(
+            policy,
+            *("allow_origin_string_match", "allow_methods", "allow_headers", "expose_headers"),
+            *("max_age", "allow_credentials", "forward_not_matching_preflights"),
+        )
+    origins = next(
+        (p.allow_origin_string_match for p in policies if p.allow_origin_string_match), ()
+    )
+    allowed = any(string_matches(one, origin) for one in origins)
+    facts = (("origin", origin), ("allowed", str(allowed).lower()))
+    asks = headers.get(":method") == "OPTIONS" and headers.get("access-control-request-method")
+    forwards = next(
+        (
+            p.forward_not_matching_preflights.value
+            for p in policies
+            if p.HasField("forward_not_matching_preflights")
+        ),
+        True,
+    )
+    if asks and (allowed or not forwards):
+        says = (
+            f"A preflight of {origin}, which may call."
+            if allowed
+            else f"A preflight of {origin}, which may not call: it gets no CORS headers."
+        )
+        exchange.step("filter", name, Verdict.ANSWERED, says, facts=facts, **where)
+        exchange.answer = Answer(http_status=200, details="cors_response")
+        return
+    says = f"{origin} {'may' if allowed else 'may not'} read the answer."
+    exchange.step("filter", name, Verdict.PASSED, says, facts=facts, **where)
+
+
+def grpc_web(exchange: Exchange, name: str, config: Any) -> None:
+    """Make a gRPC call of a gRPC-Web one."""
+    only(config)
+    kind = exchange.headers.get("content-type") or ""
+    if kind not in _GRPC_WEB:
+        exchange.step("filter", name, Verdict.IDLE, "It is no gRPC-Web call.")
+        return
+    exchange.headers.remove("content-length")
+    exchange.headers.set("content-type", "application/grpc")
+    exchange.headers.set("te", "trailers")
+    exchange.grpc_web = True
+    exchange.step("filter", name, Verdict.CHANGED, f"{kind} becomes application/grpc.")
+
+
+def local_ratelimit(exchange: Exchange, name: str, config: Any) -> None:
+    """Tell of the bucket; how full it is only the edge knows."""
+    override = exchange.per_route(name)
+    config = config if override is None else override
+    only(
+        config,
+        *("stat_prefix", "token_bucket", "filter_enabled", "filter_enforced", "status"),
+        *("rate_limited_as_resource_exhausted", "enable_x_ratelimit_headers", "stage"),
+        *("response_headers_to_add", "local_rate_limit_per_downstream_connection"),
+    )
+    table = exchange.found.table
+    given = {
+        "resource": ("RDS", table.name) if override is not None else ("LDS", "edge"),
+        "object": (
+            object_of(exchange.found.route).partition("/routes/")[0] if override is not None else ""
+        ),
+    }
+    if not config.HasField("token_bucket") or not config.filter_enabled.default_value.numerator:
+        exchange.step("filter", name, Verdict.IDLE, "No bucket is set here.", **given)
+        return
+    bucket = config.token_bucket
+    seconds = bucket.fill_interval.seconds + bucket.fill_interval.nanos / 1e9
+    facts = (
+        ("burst", str(bucket.max_tokens)),
+        ("per_second", f"{bucket.tokens_per_fill.value / seconds:g}"),
+    )
+    enforced = config.filter_enforced.default_value.numerator > 0
+    says = (
+        f"It goes on while the edge's bucket {config.stat_prefix} isn't empty; else "
+        f"{'429' if enforced else 'it is counted'}."
+    )
+    verdict = Verdict.DEPENDS if enforced else Verdict.SHADOW
+    exchange.step("filter", name, verdict, says, facts=facts, **given)
+
+
+def header_mutation(exchange: Exchange, name: str, config: Any) -> None:
+    """Change request headers; those of the answer don't matter here."""
+    overrides = exchange.all_per_route(name)
+    if not config.ListFields() and not overrides:
+        exchange.step("filter", name, Verdict.IDLE, "No change is set here.")
+        return
+    for one in (config, *reversed(overrides)):
+        only(one, "mutations", "most_specific_header_mutations_wins")
+        only(one.mutations, "request_mutations", "response_mutations", "response_trailer_mutations")
+        mutate(exchange, one.mutations.request_mutations)
+    exchange.step("filter", name, Verdict.CHANGED, "Headers are changed.")
+
+
+def mutate(exchange: Exchange, mutations: Any) -> list[str]:
+    """Apply `HeaderMutation`s; return the names of what they took away or wrote."""
+    touched = []
+    headers = exchange.headers
+    for one in mutations:
+        kind = one.WhichOneof("action")
+        if kind == "remove":
+            if headers.get(one.remove.lower()) is not None:
+                touched.append(one.remove.lower())
+            headers.remove(one.remove.lower())
+        elif kind == "remove_on_match":
+            matcher = one.remove_on_match.key_matcher
+            for name in [n for n in headers.values if string_matches(matcher, n)]:
+                touched.append(name)
+                headers.remove(name)
+        elif kind == "append":
+            touched.append(append(exchange, one.append))
+        else:
+            raise NotModelled(f"HeaderMutation.{kind}")
+    return touched
+
+
+_APPEND, _ADD_IF_ABSENT, _OVERWRITE, _OVERWRITE_IF_EXISTS = range(4)
+
+
+def append(exchange: Exchange, option: Any) -> str:
+    """Apply a `HeaderValueOption`; return the header's name."""
+    name, value = option.header.key.lower(), option.header.value
+    headers = exchange.headers
+    there = headers.get(name) is not None
+    if "%" in value:
+        value = f"({value})"  # Its value only the edge knows; nothing we emit matches on it.
+    action = option.append_action
+    if action == _APPEND:
+        headers.add(name, value)
+    elif (
+        action == _OVERWRITE
+        or (action == _ADD_IF_ABSENT and not there)
+        or (action == _OVERWRITE_IF_EXISTS and there)
+    ):
+        headers.set(name, value)
+    return str(name)
+
+
+def unaffected(exchange: Exchange, name: str, config: Any) -> None:
+    """A filter that only works on bodies or answers."""
+    del config
+    exchange.step("filter", name, Verdict.PASSED, "It only works on bodies and answers.")
