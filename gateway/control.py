@@ -64,6 +64,11 @@ class Control:
         """The newest revision published."""
         return self._compiled.inputs.catalog.revision
 
+    @property
+    def inputs(self) -> Inputs:
+        """What the newest snapshots were compiled from."""
+        return self._compiled.inputs
+
     def poke(self) -> None:
         """Look at the database soon. Never blocks."""
         self._wake.set()
