@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aerofusion.gateway.v1 import catalog_service_pb2_grpc, config_status_service_pb2_grpc
+from aerofusion.gateway.v1 import (
+    catalog_service_pb2_grpc,
+    config_service_pb2_grpc,
+    config_status_service_pb2_grpc,
+    explain_service_pb2_grpc,
+)
 from gateway.catalog import CatalogWriter
+from gateway.config import ConfigWriter
 from gateway.control import Control
 from gateway.identity.parts import Identity
 from gateway.policy import policy
 from gateway.services import catalog as catalog_service
-from gateway.services import config_status
+from gateway.services import config, config_status
+from gateway.services import explain as explain_service
 from gateway.store import audit
 from gateway.store.catalog import CatalogStore
+from gateway.store.history import History
 from gateway.xds.ads import AggregatedDiscovery
-from gateway.xds.feed import Feed
+from gateway.xds.feed import Feed, Flavour
 from meshkit.bus import open_bus
 from meshkit.observability import observed
 from meshkit.postgres import migrate, open_pool
@@ -23,6 +31,8 @@ from meshkit.serving import GrpcServer, ServingLimits
 
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from gateway.settings import Settings
     from meshkit.bus import Bus
     from meshkit.identity import Workload
@@ -76,7 +86,7 @@ async def serve(
                 limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
             )
             await identity.start()
-            control = await _join(settings, server, CatalogStore(pool), identity, bus)
+            control = await _join(settings, server, pool, identity, bus)
             running = [
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(control.run(), name="control"),
@@ -92,9 +102,10 @@ async def serve(
 
 
 async def _join(
-    settings: Settings, server: GrpcServer, store: CatalogStore, identity: Identity, bus: Bus
+    settings: Settings, server: GrpcServer, pool: asyncpg.Pool[Any], identity: Identity, bus: Bus
 ) -> Control:
     """Build the catalog's way to the clients and serve all APIs; returns what follows it."""
+    store = CatalogStore(pool)
     feed = Feed()
     control = Control(store, feed, settings.edge_options(), poll=settings.catalog_poll)
 
@@ -104,10 +115,16 @@ async def _join(
 
     discovery = AggregatedDiscovery(feed, limits=settings.ads_limits(), stopping=server.stopping)
     discovery.register(server.server)
+    writer = CatalogWriter(store, changed=changed)
     server.add(
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
-        catalog_service.CatalogService(store, CatalogWriter(store, changed=changed)),
+        catalog_service.CatalogService(store, writer),
         catalog_service.SERVICE,
+    )
+    server.add(
+        config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
+        config.ConfigService(store, ConfigWriter(store, writer)),
+        config.SERVICE,
     )
     server.add(
         config_status_service_pb2_grpc.add_ConfigStatusServiceServicer_to_server,
@@ -115,6 +132,16 @@ async def _join(
             discovery.sessions, feed, revision=lambda: control.revision
         ),
         config_status.SERVICE,
+    )
+    server.add(
+        explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
+        explain_service.ExplainService(
+            History(pool),
+            settings.edge_options(),
+            newest=lambda: feed.newest(Flavour.EDGE),
+            inputs=lambda: control.inputs,
+        ),
+        explain_service.SERVICE,
     )
     identity.add_to(server)
     identity.signing.watch(control.set_jwks)

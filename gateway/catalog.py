@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import validation
 from gateway.compile.descriptors import InvalidDescriptors, merge
-from gateway.kinds import BY_CLASS
+from gateway.kinds import BY_CLASS, kind_of
 from gateway.model import Object, Route, Service
 from meshkit.errors import (
     AlreadyExists,
@@ -53,7 +53,7 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self._change(actor) as change:
+        async with self.change(actor) as change:
             before = await _repeated(change, request)
             if before is not None:
                 return before
@@ -62,7 +62,7 @@ class CatalogWriter:
                 raise AlreadyExists(
                     f"{kind}_EXISTS", f"{value.name} is there already.", name=value.name
                 )
-            stored = await self._put(change, None, value)
+            stored = await self.put(change, None, value)
             await _remember(change, request, stored.value.name, stored.revision)
             return stored
 
@@ -83,20 +83,20 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self._change(actor) as change:
+        async with self.change(actor) as change:
             repeated = await _repeated(change, request)
             if repeated is not None:
                 return repeated
             before = await change.get(name)
             if before is None and not allow_missing:
-                raise _not_found(name)
+                raise not_found(name)
             if etag and (before is None or before.etag != etag):
                 raise _etag_mismatch(name)
             value = edit(before)
             if before is not None and before.value == value:
                 stored = before
             else:
-                stored = await self._put(change, before, value)
+                stored = await self.put(change, before, value)
             await _remember(change, request, name, stored.revision)
             return stored
 
@@ -110,15 +110,13 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self._change(actor) as change:
-            if request.id:
-                answered = await change.answered(request.id)
-                if answered is not None:
-                    _check_digest(request, answered.digest)
-                    return answered.revision
+        async with self.change(actor) as change:
+            answered = await self.answered(change, request)
+            if answered is not None:
+                return answered
             before = await change.get(name)
             if before is None:
-                raise _not_found(name)
+                raise not_found(name)
             if etag and before.etag != etag:
                 raise _etag_mismatch(name)
             if isinstance(before.value, Service):
@@ -128,14 +126,44 @@ class CatalogWriter:
             return revision
 
     @contextlib.asynccontextmanager
-    async def _change(self, actor: str) -> AsyncIterator[Change]:
+    async def change(self, actor: str) -> AsyncIterator[Change]:
+        """Open the transaction of a change; those who follow the catalog are told at its end."""
         async with self._store.change(actor) as change:
             before = change.revision
             yield change
         if change.revision != before:
             self._changed()
 
-    async def _put(self, change: Change, before: Stored | None, value: Object) -> Stored:
+    async def prepared(self, before: Stored | None, value: Object) -> Object:
+        """Return *value* as it is to be stored: with what only the gateway can fill in."""
+        return value
+
+    async def answered(self, change: Change, request: RequestId) -> int | None:
+        """
+        Return the revision that an earlier request with the same id came to, or None.
+
+        Raises:
+            InvalidInput: REQUEST_ID_REUSED.
+
+        """
+        answered = await change.answered(request.id) if request.id else None
+        if answered is None:
+            return None
+        _check_digest(request, answered.digest)
+        return answered.revision
+
+    async def remember(self, change: Change, request: RequestId, name: str, revision: int) -> None:
+        """Remember what a request came to."""
+        await _remember(change, request, name, revision)
+
+    async def put(self, change: Change, before: Stored | None, value: Object) -> Stored:
+        """
+        Write one object, which must fit the rest.
+
+        Raises:
+            MeshError: As `CatalogService` says.
+
+        """
         kind = BY_CLASS[type(value)]
         if kind.check is not None:
             kind.check(value)
@@ -216,12 +244,12 @@ async def _check_fits(change: Change, before: Stored | None, service: Service) -
 async def _check_route_fits(change: Change, route: Route) -> None:
     parent = await change.get(route.service)
     if parent is None:
-        raise _not_found(route.service)
+        raise not_found(route.service)
     assert isinstance(parent.value, Service), "a route's parent is a service"
     validation.check_route(route, parent.value)
     for name in BY_CLASS[Route].references(route):
         if name != route.service and await change.get(name) is None:
-            raise _not_found(name)
+            raise not_found(name)
 
 
 async def _check_room(change: Change, value: Object) -> None:
@@ -238,18 +266,20 @@ async def _free(change: Change, name: str, *, force: bool) -> None:
     """Refuse to remove a service that others need; with *force* remove its own routes."""
     own = await change.routes_of(name)
     own_names = {route.value.name for route in own}
-    foreign = [route for route in await change.sending_to(name) if route not in own_names]
+    foreign = [one for one in await change.referring(name) if one not in own_names]
     if foreign or (own and not force):
-        route = (foreign or sorted(own_names))[0]
+        needing = (foreign or sorted(own_names))[0]
         raise FailedPrecondition(
-            "SERVICE_IN_USE", f"{route} needs it; delete that first.", route=route
+            "SERVICE_IN_USE", f"{needing} needs it; delete that first.", route=needing
         )
     for one in own:
         await change.delete(one)
 
 
-def _not_found(name: str) -> NotFound:
-    kind = "ROUTE" if "/routes/" in name else "SERVICE"
+def not_found(name: str) -> NotFound:
+    """Return the error for an object that isn't there."""
+    key = kind_of(name).key
+    kind = key.upper() if key in ("service", "route") else "OBJECT"
     return NotFound(f"{kind}_NOT_FOUND", f"There is no {name}.", name=name)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.services.catalog import SERVICE as CATALOG
+from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
+from gateway.services.explain import SERVICE as EXPLAIN
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
 from meshkit.authz import allow
 
@@ -26,6 +28,14 @@ _CATALOG_METHODS: Final = (
     "DeleteRoute",
     "ListRevisions",
 )
+_CONFIG_METHODS: Final = (
+    "GetObject",
+    "ListObjects",
+    "PlanChange",
+    "ApplyChange",
+    "RollBack",
+    "DiffRevisions",
+)
 PROXYLESS_SERVICES: Final = (
     "gateway",
     "notifier",
@@ -42,7 +52,9 @@ def policy() -> Policy:
     operators: Rule = allow(services=["operator"], roles=["operator"])
     return {
         **{f"/{CATALOG}/{method}": operators for method in _CATALOG_METHODS},
+        **{f"/{CONFIG}/{method}": operators for method in _CONFIG_METHODS},
         f"/{CONFIG_STATUS}/GetConfigStatus": operators,
+        f"/{EXPLAIN}/Explain": operators,
         DELTA_METHOD: allow(services=["edge", "operator"]),
         SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
     }

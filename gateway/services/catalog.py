@@ -44,7 +44,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> rpc.CreateServiceResponse:
         name = validation.service_name(request.service_id)
         value = convert.service_in(name, request.service)
-        stored = await self._writer.create(_actor(), _request_id(request), value)
+        stored = await self._writer.create(_actor(), request_id(request), value)
         return rpc.CreateServiceResponse(service=convert.service_out(stored))
 
     async def GetService(  # noqa: N802
@@ -78,7 +78,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> rpc.DeleteServiceResponse:
         revision = await self._writer.delete(
             _actor(),
-            _request_id(request),
+            request_id(request),
             validation.checked_service_name(request.name),
             etag=request.etag,
             force=request.force,
@@ -91,7 +91,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         parent = validation.checked_service_name(request.parent)
         name = validation.checked_route_name(f"{parent}/routes/{request.route_id}")
         value = convert.route_in(name, request.route)
-        stored = await self._writer.create(_actor(), _request_id(request), value)
+        stored = await self._writer.create(_actor(), request_id(request), value)
         return rpc.CreateRouteResponse(route=convert.route_out(stored))
 
     async def GetRoute(  # noqa: N802
@@ -128,7 +128,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> rpc.DeleteRouteResponse:
         revision = await self._writer.delete(
             _actor(),
-            _request_id(request),
+            request_id(request),
             validation.checked_route_name(request.name),
             etag=request.etag,
         )
@@ -168,7 +168,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     async def _update(self, request: AnyRequest, name: str, edit: Any, etag: str) -> Stored:
         return await self._writer.update(
             _actor(),
-            _request_id(request),
+            request_id(request),
             name,
             edit,
             etag=etag,
@@ -180,14 +180,14 @@ def _actor() -> str:
     return current_caller().subject
 
 
-def _request_id(request: Message) -> RequestId:
+def request_id(request: Message) -> RequestId:
     """Return the request's name and the hash of all the rest of it."""
     rest = type(request)()
     rest.CopyFrom(request)
     rest.ClearField("request_id")
     text = f"{request.DESCRIPTOR.full_name}\n".encode() + rest.SerializeToString(deterministic=True)
-    request_id: str = validation.checked_request_id(request.request_id)  # type: ignore[attr-defined]
-    return RequestId(id=request_id, digest=hashlib.sha256(text).digest())
+    name: str = validation.checked_request_id(request.request_id)  # type: ignore[attr-defined]
+    return RequestId(id=name, digest=hashlib.sha256(text).digest())
 
 
 def _masked(request: AnyRequest, given: M, current: M | None) -> M:

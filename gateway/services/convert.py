@@ -13,7 +13,7 @@ from meshkit.errors import InvalidInput
 if TYPE_CHECKING:
     from gateway.store.catalog import Revision, Stored
 
-_ACTIONS = {
+ACTIONS = {
     "create": revision_pb2.Revision.ACTION_CREATE,
     "update": revision_pb2.Revision.ACTION_UPDATE,
     "delete": revision_pb2.Revision.ACTION_DELETE,
@@ -98,7 +98,7 @@ def revision_out(revision: Revision) -> revision_pb2.Revision:
     message = revision_pb2.Revision(
         revision=revision.revision,
         object=revision.object,
-        action=_ACTIONS[revision.action],
+        action=ACTIONS[revision.action],
         actor=revision.actor,
     )
     message.create_time.FromDatetime(revision.create_time)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.validation.common import (
+from gateway.validation.checks import (
     checked_request_id,
     checked_route_name,
     checked_service_name,

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from gateway.validation.common import (
+from gateway.validation.checks import (
     CALL_TIMEOUT,
     DESCRIPTION_LENGTH_MAX,
     ID,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import methods
-from gateway.validation.common import (
+from gateway.validation.checks import (
     CALL_TIMEOUT,
     DESCRIPTION_LENGTH_MAX,
     GRPC_METHOD,

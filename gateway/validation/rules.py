@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from gateway.validation.common import (
+from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_SERVICE,
     HEADER,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
 from gateway.model import Protocol
-from gateway.validation.common import (
+from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_METHOD,
     GRPC_SERVICE,

@@ -524,7 +524,7 @@ export const DiffRevisionsResponseSchema: GenMessage<DiffRevisionsResponse> = /*
  * whatever it holds: edges see all of it or nothing. Writes need the operator role.
  *
  * Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
- * INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE (FAILED_PRECONDITION: change
+ * INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
  * something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
  * Envoy refuses it, and the details say what of which object).
  *
