@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from aerofusion.gateway.v1 import (
     catalog_service_pb2_grpc,
+    change_service_pb2_grpc,
     config_service_pb2_grpc,
     config_status_service_pb2_grpc,
     explain_service_pb2_grpc,
 )
 from gateway.catalog import CatalogWriter
+from gateway.changes.receipts import Receipts
 from gateway.config import ConfigWriter
 from gateway.control import Control
 from gateway.identity.parts import Identity
 from gateway.policy import policy
 from gateway.services import catalog as catalog_service
-from gateway.services import config, config_status
+from gateway.services import changes, config, config_status
 from gateway.services import explain as explain_service
 from gateway.store import audit
 from gateway.store.catalog import CatalogStore
@@ -107,13 +109,18 @@ async def _join(
     """Build the catalog's way to the clients and serve all APIs; returns what follows it."""
     store = CatalogStore(pool)
     feed = Feed()
-    control = Control(store, feed, settings.edge_options(), poll=settings.catalog_poll)
+    receipts = Receipts()
+    control = Control(
+        store, feed, settings.edge_options(), receipts=receipts, poll=settings.catalog_poll
+    )
 
     def changed() -> None:
         control.poke()
         bus.publish(CHANGED)
 
-    discovery = AggregatedDiscovery(feed, limits=settings.ads_limits(), stopping=server.stopping)
+    discovery = AggregatedDiscovery(
+        feed, limits=settings.ads_limits(), stopping=server.stopping, receipts=receipts
+    )
     discovery.register(server.server)
     writer = CatalogWriter(store, changed=changed)
     server.add(
@@ -125,6 +132,18 @@ async def _join(
         config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
         config.ConfigService(store, ConfigWriter(store, writer)),
         config.SERVICE,
+    )
+    server.add(
+        change_service_pb2_grpc.add_ChangeServiceServicer_to_server,
+        changes.ChangeService(
+            store,
+            receipts,
+            feed,
+            sessions=discovery.sessions,
+            catalog=lambda: control.catalog,
+            checked=lambda: control.revision,
+        ),
+        changes.SERVICE,
     )
     server.add(
         config_status_service_pb2_grpc.add_ConfigStatusServiceServicer_to_server,

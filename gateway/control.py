@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from opentelemetry import metrics
 
+from gateway.changes.batch import Batch
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors
 from gateway.compile.inputs import Inputs
@@ -20,8 +21,9 @@ from meshkit.errors import MeshError
 
 
 if TYPE_CHECKING:
+    from gateway.changes.receipts import Receipts
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Endpoint
+    from gateway.model import Catalog, Endpoint
     from gateway.store.catalog import CatalogStore
 
 REVISIONS_AT_ONCE = 500
@@ -38,15 +40,25 @@ class Control:
     """
 
     def __init__(
-        self, store: CatalogStore, feed: Feed, options: EdgeOptions, *, poll: timedelta
+        self,
+        store: CatalogStore,
+        feed: Feed,
+        options: EdgeOptions,
+        *,
+        receipts: Receipts,
+        poll: timedelta,
     ) -> None:
         self._store = store
         self._feed = feed
+        self._receipts = receipts
         self._options = options
         self._poll_s = poll.total_seconds()
         self._compiled = Compiled()
         self._inputs = Inputs()
         self._changed: set[str] = set()
+        self._changes: dict[int, Batch] = {}
+        """By their first revision, those that wait to be published."""
+
         self._moved: set[str] = set()
         self._wake = asyncio.Event()
         meter = metrics.get_meter("gateway")
@@ -68,6 +80,11 @@ class Control:
     def inputs(self) -> Inputs:
         """What the newest snapshots were compiled from."""
         return self._compiled.inputs
+
+    @property
+    def catalog(self) -> Catalog:
+        """The newest catalog published."""
+        return self._compiled.inputs.catalog
 
     def poke(self) -> None:
         """Look at the database soon. Never blocks."""
@@ -131,6 +148,8 @@ class Control:
                 value = one.stored.value if one.stored else None
                 catalog = catalog.with_object(one.revision, one.object, value)
                 changed.add(one.object.partition("/routes/")[0])
+                batch = self._changes.setdefault(one.change_first, Batch(one.change_first))
+                batch.add(one)
             if revisions:
                 self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
                 self._changed |= changed
@@ -147,7 +166,9 @@ class Control:
             # Refused when it was written; should it come by another way, the rest stays live.
             log.error("compile_failed", revision=revision, error=str(error))  # noqa: TRY400
             return
-        self._changed, self._moved = set(), set()
+        for batch in self._changes.values():
+            self._receipts.published(batch.first, batch.last, compiled.touched, batch.clusters)
+        self._changed, self._moved, self._changes = set(), set(), {}
         self._publish(compiled)
         self._duration.record(time.perf_counter() - started)
         log.info("catalog_published", revision=revision, objects=sorted(changed)[:20])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.services.catalog import SERVICE as CATALOG
+from gateway.services.changes import SERVICE as CHANGES
 from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
@@ -36,6 +37,7 @@ _CONFIG_METHODS: Final = (
     "RollBack",
     "DiffRevisions",
 )
+_CHANGE_METHODS: Final = ("GetChange", "WatchChange", "ListEdges")
 PROXYLESS_SERVICES: Final = (
     "gateway",
     "notifier",
@@ -53,6 +55,7 @@ def policy() -> Policy:
     return {
         **{f"/{CATALOG}/{method}": operators for method in _CATALOG_METHODS},
         **{f"/{CONFIG}/{method}": operators for method in _CONFIG_METHODS},
+        **{f"/{CHANGES}/{method}": operators for method in _CHANGE_METHODS},
         f"/{CONFIG_STATUS}/GetConfigStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
         DELTA_METHOD: allow(services=["edge", "operator"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.compile import clusters, endpoints, listeners, routes, scopes
 from gateway.compile.inputs import Delta, Inputs
 from gateway.compile.shared import SHARED, Part
-from gateway.xds.resources import Snapshot
+from gateway.xds.resources import Resource, Snapshot
 
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Compiled:
     proxyless: Snapshot = field(default_factory=Snapshot)
     shared: Mapping[str, frozenset[Name]] = field(default_factory=dict)
     """What each row of `SHARED` came to."""
+
+    touched: Mapping[str, frozenset[Name]] = field(default_factory=dict)
+    """What differs from the state before, by `edge` and `proxyless`."""
 
 
 def compile_all(inputs: Inputs, options: EdgeOptions) -> Compiled:
@@ -95,6 +98,10 @@ def compile_changes(
         edge=before.edge.changed(revision, edge.upserts, edge.removals),
         proxyless=before.proxyless.changed(revision, proxyless.upserts, proxyless.removals),
         shared=shared,
+        touched={
+            "edge": edge.differing(before.edge),
+            "proxyless": proxyless.differing(before.proxyless),
+        },
     )
 
 
@@ -112,6 +119,19 @@ class _Side:
         self.upserts += parts
         self.removals += [one for one in old if one not in names]
         return names
+
+    def differing(self, before: Snapshot) -> frozenset[Name]:
+        """Return what isn't in *before* as it is here."""
+        none: Mapping[str, Resource] = {}
+        changed = {
+            (key, part.name)
+            for key, part in self.upserts
+            if before.resources.get(key, none).get(part.name) != part
+        }
+        gone = {
+            (key, name) for key, name in self.removals if name in before.resources.get(key, none)
+        }
+        return frozenset(changed | gone)
 
 
 def _edge_parts(service: Service, inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:

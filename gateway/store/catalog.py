@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.model import Catalog
 from gateway.store.change import Change
-from gateway.store.rows import OBJECTS, REVISIONS, Revision, Stored, revision_of, stored_of
+from gateway.store.rows import (
+    OBJECTS,
+    REVISIONS,
+    ChangeMade,
+    Revision,
+    Stored,
+    revision_of,
+    stored_of,
+)
 from meshkit.postgres import unavailable_on_lost_connection
 
 
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-__all__ = ["CatalogStore", "Change", "Revision", "Stored"]
+__all__ = ["CatalogStore", "Change", "ChangeMade", "Revision", "Stored"]
 
 
 class CatalogStore:
@@ -110,6 +118,28 @@ class CatalogStore:
         with unavailable_on_lost_connection():
             found: int = await self._pool.fetchval("SELECT revision FROM catalog_state")
         return found
+
+    async def change_of(self, revision: int) -> ChangeMade | None:
+        """Return the change that *revision* is part of; None: there is no such revision."""
+        with unavailable_on_lost_connection():
+            rows = await self._pool.fetch(
+                "SELECT r.revision, r.object, r.actor, r.create_time, c.state, c.reason"
+                " FROM revisions r LEFT JOIN canaries c ON c.revision = r.revision"
+                " WHERE r.revision = $1 OR r.change_first ="
+                " (SELECT change_first FROM revisions WHERE revision = $1) ORDER BY r.revision",
+                revision,
+            )
+        if not rows:
+            return None
+        return ChangeMade(
+            first=rows[0]["revision"],
+            last=rows[-1]["revision"],
+            actor=rows[0]["actor"],
+            create_time=rows[0]["create_time"],
+            objects=tuple(row["object"] for row in rows),
+            canary=rows[-1]["state"] or "",
+            reason=rows[-1]["reason"] or "",
+        )
 
     async def history(self, name: str, before: int | None, limit: int) -> list[Revision]:
         """Return revisions newest first, below *before*; of every object if *name* is empty."""

@@ -28,6 +28,9 @@ class Change:
     def __init__(self, connection: Connection, *, actor: str, revision: int) -> None:
         self.revision = revision
         """The newest revision, those of this change included."""
+        self.first = revision + 1
+        """The first revision of this change, once there is one."""
+
         self._connection = connection
         self._actor = actor
         self._now = datetime.now(UTC)
@@ -189,7 +192,8 @@ class Change:
         await self._connection.execute("UPDATE catalog_state SET revision = $1", self.revision)
         await self._connection.execute(
             "INSERT INTO revisions (revision, object, action, content, etag, actor,"
-            " object_create_time, create_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            " object_create_time, create_time, change_first)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             self.revision,
             name,
             action,
@@ -198,6 +202,7 @@ class Change:
             self._actor,
             subject.create_time,
             self._now,
+            self.first,
         )
         await audit.record(
             self._connection,

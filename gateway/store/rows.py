@@ -53,6 +53,27 @@ class Revision:
 
     actor: str
     create_time: datetime
+    change_first: int
+    """The first revision of the change it is part of."""
+
+    canary: dict[str, Any] | None = None
+    """Which edges get the change first; on its last revision only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeMade:
+    """Some revisions that were made together."""
+
+    first: int
+    last: int
+    actor: str
+    create_time: datetime
+    objects: tuple[str, ...]
+    canary: str
+    """`watched`, `promoted` or `rolled_back`; empty: all edges had it at once."""
+
+    reason: str
+    """Why it was rolled back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,4 +122,6 @@ def revision_of(row: Row) -> Revision:
         stored=stored,
         actor=row["actor"],
         create_time=row["create_time"],
+        change_first=row["change_first"] or row["revision"],
+        canary=row["canary"],
     )

@@ -13,6 +13,7 @@ import grpc
 import structlog
 from opentelemetry import metrics
 
+from gateway.changes.receipts import Refused
 from gateway.compile.envoy_api import make, message_class
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.feed import Feed, Flavour
@@ -25,6 +26,9 @@ from meshkit.errors import InvalidInput, Overloaded, PermissionDenied, Unavailab
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.changes.receipts import Receipts
     from meshkit.authz import Caller
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -69,10 +73,13 @@ class _Variant:
 class Session:
     """One stream."""
 
-    def __init__(self, node_id: str, caller: Caller, flavour: Flavour, plan: Plan) -> None:
+    def __init__(
+        self, node_id: str, caller: Caller, flavour: Flavour, plan: Plan, user_agent: str
+    ) -> None:
         self.node_id = node_id
         self.peer = f"spiffe://aerofusion/{caller.service}/{caller.replica}"
         self.flavour = flavour
+        self.user_agent = user_agent
         self.plan = plan
         self.connect_time = datetime.now(UTC)
         self.wake = asyncio.Event()
@@ -81,11 +88,14 @@ class Session:
 class AggregatedDiscovery:
     """Serves both variants from one feed."""
 
-    def __init__(self, feed: Feed, *, limits: AdsLimits, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, feed: Feed, *, limits: AdsLimits, stopping: asyncio.Event, receipts: Receipts
+    ) -> None:
         self.sessions: set[Session] = set()
         self._feed = feed
         self._limits = limits
         self._stopping = stopping
+        self._receipts = receipts
         meter = metrics.get_meter("gateway")
         self._pushes = meter.create_counter("gateway.xds.pushes", description="Responses sent")
         self._refusals = meter.create_counter(
@@ -136,16 +146,18 @@ class AggregatedDiscovery:
             barrier_timeout=self._limits.barrier_timeout.total_seconds(),
             settle=self._limits.settle.total_seconds(),
         )
-        session = Session(first.node.id, caller, flavour, plan)
+        session = Session(first.node.id, caller, flavour, plan, _user_agent(first.node))
         log.info("ads_opened", node=session.node_id, peer=session.peer, flavour=flavour.value)
         unwatch = self._feed.watch(flavour, session.wake.set)
         reader = asyncio.create_task(self._read(session, variant, first, requests))
         stopper = asyncio.create_task(self._wake_to_stop(session))
         self.sessions.add(session)
+        self._receipts.opened(session.node_id, flavour.value)
         try:
             await self._write(session, variant, reader, context)
         finally:
             self.sessions.discard(session)
+            self._receipts.closed(session.node_id)
             unwatch()
             for task in (reader, stopper):
                 task.cancel()
@@ -187,7 +199,10 @@ class AggregatedDiscovery:
                 return
             session.wake.clear()
             session.plan.on_snapshot(self._feed.newest(session.flavour))
-            for push in session.plan.step(loop.time()):
+            acked = session.plan.acked_revision
+            pushes = session.plan.step(loop.time())
+            self._receive(session, pushes, acked)
+            for push in pushes:
                 self._pushes.add(1, {"type": push.kind.key})
                 await context.write(variant.write(push))
             deadline = session.plan.deadline()
@@ -195,6 +210,15 @@ class AggregatedDiscovery:
                 async with asyncio.timeout_at(deadline):
                     await session.wake.wait()
         raise Unavailable("SHUTTING_DOWN", "This replica is stopping; connect again.")
+
+    def _receive(self, session: Session, pushes: Sequence[Push], acked: int) -> None:
+        """Write down what a step of the plan means for the changes under way."""
+        plan, now = session.plan, datetime.now(UTC)
+        if plan.acked_revision != acked:
+            self._receipts.acknowledged(session.node_id, plan.acked_revision, now)
+        if pushes:
+            names = [(p.kind.key, name) for p in pushes for name in p.names()]
+            self._receipts.sent(session.node_id, plan.target_revision, names, now)
 
     def _note(self, session: Session, variant: _Variant, message: Any) -> None:
         kind = BY_TYPE_URL.get(message.type_url)
@@ -219,16 +243,32 @@ class AggregatedDiscovery:
             )
         if refusals:
             self._refusals.add(len(refusals), {"type": kind.key})
+            self._receipts.refused(
+                session.node_id,
+                [
+                    Refused(type=one.kind.key, resource=one.resource.name, error=one.error)
+                    for one in refusals
+                ],
+            )
             verdicts.refuse(refusals, node_id=session.node_id, time=datetime.now(UTC))
             self._feed.reconsider(session.flavour)
-        elif (
-            out is not None
-            and request.nonce == out.nonce
-            and not request.error
-            and verdicts.accept(out)
-        ):
-            self._feed.reconsider(session.flavour)
+        elif out is not None and request.nonce == out.nonce and not request.error:
+            if kind.key == "CDS":
+                self._receipts.warm(
+                    session.node_id, session.plan.target_revision, datetime.now(UTC)
+                )
+            if verdicts.accept(out):
+                self._feed.reconsider(session.flavour)
         session.wake.set()
+
+
+def _user_agent(node: Any) -> str:
+    """Return what the client says it is, such as `envoy 1.40.0`."""
+    version = node.user_agent_build_version.version
+    number = f"{version.major_number}.{version.minor_number}.{version.patch}"
+    if not node.HasField("user_agent_build_version"):
+        number = node.user_agent_version
+    return f"{node.user_agent_name} {number}".strip()[:100]
 
 
 def _read_delta(message: Any) -> Request:

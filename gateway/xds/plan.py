@@ -64,6 +64,11 @@ class Plan:
         self._blocked_at: tuple[int, float] | None = None
         """The stage that waits, and since when."""
 
+    @property
+    def target_revision(self) -> int:
+        """The revision the client is being taken to."""
+        return self._target.revision if self._target is not None else 0
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Take note of the newest snapshot."""
         self._newest = snapshot

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.xds.resources import Resource, ResourceType
 
@@ -49,6 +49,11 @@ class Push:
     upserts: tuple[Resource, ...] = ()
     removals: tuple[str, ...] = ()
     """Delta only: also names asked for that don't exist."""
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all it is about."""
+        yield from (item.name for item in self.upserts)
+        yield from self.removals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

