@@ -198,14 +198,14 @@ class _Verifier:
         if provider.issuer and token.issuer != provider.issuer:
             return tokens.UNKNOWN_ISSUER
         skew = provider.clock_skew_seconds or 60
-        status = tokens.times_fit(
-            token, self._exchange.call.now, skew_s=skew, needs_expiry=provider.require_expiration
-        )
+        status = tokens.times_fit(token, self._exchange.call.now, skew_s=skew)
         if status != tokens.OK:
             return status
         wanted = audiences if audiences is not None else list(provider.audiences)
         if wanted and not set(map(_bare, wanted)) & set(map(_bare, token.audiences)):
             return tokens.AUDIENCE
+        if provider.require_expiration and not token.payload.get("exp"):
+            return tokens.FAILS
         status = tokens.verified(token, provider.local_jwks.inline_string)
         if status == tokens.OK:
             self._good(provider, token)

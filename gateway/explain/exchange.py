@@ -15,11 +15,6 @@ from gateway.explain.table import Found, find
 GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 """HTTP status to gRPC's; any other is 2, UNKNOWN. As in gRPC's http-grpc-status-mapping.md."""
 
-HTTP_OF_GRPC = dict(
-    enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401))
-)
-"""gRPC status to HTTP's, as Envoy's transcoder tells it."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
@@ -36,7 +31,9 @@ class Exchange:
     found: Found = field(default_factory=Found)
     original_path: str = ""
     grpc_method: str = ""
-    transcoded: bool = False
+    is_grpc: bool = False
+    """It came as a gRPC call, and wasn't only made into one."""
+
     grpc_web: bool = False
     steps: list[Step] = field(default_factory=list)
     answer: Answer | None = None
@@ -54,16 +51,25 @@ class Exchange:
         self.steps += self.found.steps
 
     def refuse(
-        self, status: int, details: str, *, flags: str = "", grpc_status: int | None = None
+        self,
+        status: int,
+        details: str,
+        *,
+        flags: str = "",
+        grpc_status: int | None = None,
+        body: bool = True,
     ) -> None:
-        """Answer from the edge: gRPC callers are told in gRPC's way, JSON ones in theirs."""
-        if not self.headers.is_grpc:
-            self.answer = Answer(http_status=status, details=details, flags=flags)
-            return
+        """
+        Answer from the edge: in gRPC's way only to what came as a gRPC call.
+
+        Args:
+            body: Whether there is text in it, which grpc_web makes a gRPC status of.
+
+        """
         told = GRPC_OF_HTTP.get(status, 2) if grpc_status is None else grpc_status
         self.answer = Answer(
-            http_status=HTTP_OF_GRPC[told] if self.transcoded else 200,
-            grpc_status=None if self.transcoded else told,
+            http_status=200 if self.is_grpc else status,
+            grpc_status=told if self.is_grpc or (self.grpc_web and body) else None,
             details=details,
             flags=flags,
         )

@@ -41,8 +41,13 @@ def regex_matches(matcher: Any, value: str) -> bool:
 
 
 def header_matches(matcher: Any, headers: Headers) -> bool:
-    """Whether a `HeaderMatcher` takes *headers*; a header that isn't there matches no value."""
-    value = headers.get(matcher.name.lower())
+    """
+    Whether a `HeaderMatcher` takes *headers*; a header that isn't there matches no value.
+
+    Of a header that is there several times one must match, as in Envoy 1.39 and later; before,
+    all of them were matched as one, with commas between.
+    """
+    values = headers.values.get(matcher.name.lower(), [])
     kind = kind_of(
         matcher,
         "header_match_specifier",
@@ -57,12 +62,13 @@ def header_matches(matcher: Any, headers: Headers) -> bool:
     )
     if kind in ("", "present_match"):
         wanted = matcher.present_match if kind else True
-        return bool(((value is not None) == wanted) != matcher.invert_match)
-    if value is None:
+        return bool((bool(values) == wanted) != matcher.invert_match)
+    if not values:
         if not matcher.treat_missing_header_as_empty:
             return False
-        value = ""
-    return _value_matches(matcher, kind, value) is not bool(matcher.invert_match)
+        values = [""]
+    found = any(_value_matches(matcher, kind, value) for value in values)
+    return found is not bool(matcher.invert_match)
 
 
 def _value_matches(matcher: Any, kind: str, value: str) -> bool:

@@ -24,7 +24,6 @@ NOT_YET = "Jwt not yet valid"
 AUDIENCE = "Audiences in Jwt are not allowed"
 FAILS = "Jwt verification fails"
 NO_KEY = "Jwks doesn't have key to match kid or alg from Jwt"
-BAD_HEADER = "Jwt header is an invalid Base64url encoded"
 OK = "OK"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.\-]+")
@@ -64,20 +63,24 @@ def cut(value: str, start: int) -> str:
 @functools.lru_cache(maxsize=1024)
 def read(text: str) -> Token | str:
     """Return the token, or in Envoy's words why it can't be read."""
-    if text.count(".") != 2:
-        return BAD_FORMAT
     parts = text.split(".")
-    header, payload = _json_object(parts[0]), _json_object(parts[1])
-    if header is None:
-        return BAD_HEADER
-    if not isinstance(header.get("alg"), str) or header["alg"] not in _ALGORITHMS:
+    if len(parts) != 3 or not all(parts):
+        return BAD_FORMAT
+    header = _json_object(parts[0], "header")
+    if isinstance(header, str):
+        return header
+    if not isinstance(header.get("alg"), str):
+        return "Jwt header [alg] field is required and must be a string"
+    if header["alg"] not in _ALGORITHMS:
         return "Jwt header [alg] is not supported"
     if not isinstance(header.get("kid", ""), str):
         return "Jwt header [kid] field is not a string"
-    if payload is None:
-        return "Jwt payload is an invalid Base64url encoded"
-    if not _fit(payload):
-        return "Jwt payload has a field of another type"
+    payload = _json_object(parts[1], "payload")
+    if isinstance(payload, str):
+        return payload
+    unfit = _unfit(payload)
+    if unfit:
+        return unfit
     signature = _decoded(parts[2])
     if signature is None:
         return "Jwt signature is an invalid Base64url encoded"
@@ -89,29 +92,39 @@ def read(text: str) -> Token | str:
     )
 
 
-def _fit(payload: Mapping[str, Any]) -> bool:
+def _unfit(payload: Mapping[str, Any]) -> str:
+    """Return what is wrong with the types of the registered claims; "" for nothing."""
+    for name in ("iss", "sub"):
+        if not isinstance(payload.get(name, ""), str):
+            return f"Jwt payload [{name}] field is not a string"
+    for name in ("iat", "nbf", "exp"):
+        if not _is_number(payload.get(name, 0)):
+            return f"Jwt payload [{name}] field is not an integer"
+        if payload.get(name, 0) < 0:
+            return f"Jwt payload [{name}] field is not a positive 64 bit integer"
+    if not isinstance(payload.get("jti", ""), str):
+        return "Jwt payload [jti] field is not a string"
     audiences = payload.get("aud", [])
-    return (
-        all(isinstance(payload.get(name, ""), str) for name in ("iss", "sub", "jti"))
-        and all(_is_time(payload.get(name, 0)) for name in ("iat", "nbf", "exp"))
-        and (
-            isinstance(audiences, str)
-            or (isinstance(audiences, list) and all(isinstance(a, str) for a in audiences))
-        )
-    )
+    if isinstance(audiences, str) or (
+        isinstance(audiences, list) and all(isinstance(one, str) for one in audiences)
+    ):
+        return ""
+    return "Jwt payload [aud] field is not a string or string list"
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _json_object(part: str) -> dict[str, Any] | None:
+def _json_object(part: str, of: str) -> dict[str, Any] | str:
     raw = _decoded(part)
+    if raw is None:
+        return f"Jwt {of} is an invalid Base64url encoded"
     try:
-        value = json.loads(raw) if raw is not None else None
+        value = json.loads(raw)
     except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        value = None
+    return value if isinstance(value, dict) else f"Jwt {of} is an invalid JSON"
 
 
 def _decoded(part: str) -> bytes | None:
@@ -121,14 +134,12 @@ def _decoded(part: str) -> bytes | None:
         return None
 
 
-def times_fit(token: Token, now: float, *, skew_s: float, needs_expiry: bool) -> str:
+def times_fit(token: Token, now: float, *, skew_s: float) -> str:
     """Return OK, or why a token isn't good at *now*."""
-    expiry, since = token.payload.get("exp"), token.payload.get("nbf", 0)
+    expiry, since = token.payload.get("exp", 0), token.payload.get("nbf", 0)
     if int(now) + skew_s < since:
         return NOT_YET
-    if expiry is None:
-        return "Jwt is missing the expiration claim" if needs_expiry else OK
-    return EXPIRED if int(now) > expiry + skew_s else OK
+    return EXPIRED if expiry and int(now) > expiry + skew_s else OK
 
 
 def verified(token: Token, jwks: str) -> str:

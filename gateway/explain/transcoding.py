@@ -54,7 +54,6 @@ def transcoder(exchange: Exchange, name: str, config: Any) -> None:
         exchange.refuse(400, "early_grpc_json_transcode_failure{INVALID_ARGUMENT}")
         return
     exchange.original_path = headers.path
-    exchange.transcoded = True
     exchange.grpc_method = binding.grpc_method
     headers.remove("content-length")
     headers.set("content-type", "application/grpc")

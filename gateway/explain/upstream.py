@@ -33,7 +33,7 @@ def router(exchange: Exchange, name: str, config: Any) -> None:
     route = exchange.found.route
     if route is None:
         exchange.step("filter", name, Verdict.REFUSED, "There is no route.")
-        exchange.refuse(404, "route_not_found", flags="NR")
+        exchange.refuse(404, "route_not_found", flags="NR", body=False)
         return
     only(
         route,
@@ -52,12 +52,13 @@ def router(exchange: Exchange, name: str, config: Any) -> None:
         verdict = Verdict.ANSWERED if status < 400 else Verdict.REFUSED
         says = f"The route answers {status} by itself."
         exchange.step("filter", name, verdict, says, **given)
-        exchange.refuse(status, "direct_response")
+        text = route.direct_response.body.inline_string
+        exchange.refuse(status, "direct_response", body=bool(text))
     elif kind == "redirect":
         status = _REDIRECTS[route.redirect.response_code]
         says = f"The route sends the caller elsewhere with {status}."
         exchange.step("filter", name, Verdict.ANSWERED, says, **given)
-        exchange.refuse(status, "direct_response")
+        exchange.refuse(status, "direct_response", body=False)
     elif kind == "route":
         _forward(exchange, name, route, given)
     else:
@@ -117,7 +118,7 @@ def clusters(exchange: Exchange, action: Any) -> None:
         exchange.answer = Answer(http_status=None, by="service")
     elif all(outcome == outcomes[0] for outcome in outcomes):
         status, details, flags = outcomes[0] or (503, "", "")
-        exchange.refuse(status, details, flags=flags)
+        exchange.refuse(status, details, flags=flags, body=flags != "NC")
     else:
         exchange.step(
             "cluster",

@@ -68,9 +68,11 @@ def explain(configuration: Configuration, call: Call) -> Explanation:
             says="The edge has no listener yet.",
         )
         return Explanation(steps=(step,), answer=Answer(http_status=None, by="nobody"))
+    headers = headers_of(call)
     exchange = Exchange(
         call=call,
-        headers=headers_of(call),
+        headers=headers,
+        is_grpc=headers.is_grpc,
         configuration=configuration,
         listener=listener,
         manager=None,
