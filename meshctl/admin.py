@@ -15,6 +15,7 @@ from google.protobuf import duration_pb2, field_mask_pb2
 from aerofusion.gateway.v1 import (
     catalog_service_pb2,
     catalog_service_pb2_grpc,
+    explain_service_pb2_grpc,
     identity_service_pb2,
     identity_service_pb2_grpc,
     service_pb2,
@@ -40,7 +41,7 @@ OWNED_FIELDS = (
 
 
 class Admin:
-    """An open connection to the gateway. `catalog` and `identity` are its stubs."""
+    """An open connection to the gateway. `catalog`, `explain` and `identity` are its stubs."""
 
     def __init__(self, socket: Path) -> None:
         # Each connects anew: channels of one process share their connections otherwise, and
@@ -49,6 +50,7 @@ class Admin:
             f"unix:{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+        self.explain = explain_service_pb2_grpc.ExplainServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

@@ -25,6 +25,7 @@ VERBS = {
     "token": ("meshctl.cli.token:token", "Sign a token for the edge."),
     "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
     "route": ("meshctl.cli.route:route", "The routes to them."),
+    "explain": ("meshctl.cli.explain:explain", "Say why the edge answers a request as it does."),
     "demo": ("meshctl.demo.cli:demo", "Steer the airport day."),
 }
 """Where each verb is, and what it is for: a verb's module is imported when it is called."""
