@@ -15,9 +15,9 @@ _LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLog
 _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
 _SERVICE_NAME = "edge"
 _TIMEOUT = timedelta(seconds=5)
-_BODY = "%REQ(:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC_STATUS%"
+_BODY = "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC_STATUS%"
 _ATTRIBUTES = {
-    "http.request.method": "%REQ(:METHOD)%",
+    "http.request.method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
     "url.path": "%PATH(NQ)%",
     "http.response.status_code": "%RESPONSE_CODE%",
     "rpc.grpc.status": "%GRPC_STATUS%",
@@ -30,9 +30,14 @@ _ATTRIBUTES = {
     "cluster": "%UPSTREAM_CLUSTER%",
     "route": "%ROUTE_NAME%",
     "upstream": "%UPSTREAM_HOST%",
+    "host": "%REQ(:AUTHORITY)%",
+    "server_name": "%REQUESTED_SERVER_NAME%",
+    "content_type": "%REQ(CONTENT-TYPE)%",
     "client.address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "user_agent": "%REQ(USER-AGENT)%",
     "subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:sub)%",
+    "tenant": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:tenant)%",
+    "roles": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:roles)%",
     "trace_id": "%TRACE_ID%",
     "request_id": "%REQ(X-REQUEST-ID)%",
 }

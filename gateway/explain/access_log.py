@@ -122,15 +122,18 @@ def parse(line: str) -> Logged:
 
 
 def _call(values: Mapping[str, str], path: str) -> Call:
-    headers = [
-        (name, values[key])
-        for name, key in (("user-agent", "user_agent"), ("content-type", "content_type"))
-        if values.get(key, "-") != "-"
-    ]
+    headers = [("user-agent", values["user_agent"])] if values.get("user_agent", "-") != "-" else []
     kind = values.get("content_type", "-")
-    grpc = kind.startswith("application/grpc") or (
-        kind == "-" and _grpc(values.get("rpc.grpc.status", "")) is not None
+    # What the transcoder made into a gRPC call keeps its path in the log, and a gRPC path has a
+    # full name first.
+    named = "." in path.split("/")[1]
+    grpc = named and (
+        kind.startswith("application/grpc")
+        or (kind == "-" and _grpc(values.get("rpc.grpc.status", "")) is not None)
     )
+    if kind != "-" and (grpc or not kind.startswith("application/grpc")):
+        headers.append(("content-type", kind))
+    other = Body.NONE if values.get("request_bytes", "0") == "0" else Body.OTHER
     return Call(
         method=values.get("http.request.method", "POST"),
         path=path,
@@ -138,7 +141,7 @@ def _call(values: Mapping[str, str], path: str) -> Call:
         server_name=_or(values.get("server_name"), ""),
         remote_address=_or(values.get("client.address"), "127.0.0.1"),
         headers=tuple(headers),
-        body=Body.GRPC if grpc else Body.OTHER,
+        body=Body.GRPC if grpc else other,
         claims=_claims(values),
         partial_claims=True,
     )
