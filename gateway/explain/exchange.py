@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.explain.call import Call, Headers
 from gateway.explain.configuration import Configuration
-from gateway.explain.steps import Answer, Step, Verdict
+from gateway.explain.steps import Answer, Candidate, Step, Verdict
 from gateway.explain.table import Found, find
 
 
@@ -35,6 +35,12 @@ class Exchange:
     """It came as a gRPC call, and wasn't only made into one."""
 
     grpc_web: bool = False
+    spoilt: str = ""
+    """Why the body can't become a gRPC message; Envoy finds out when it has sent the headers on."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    """Clusters the router chooses among, once it has come to that."""
+
     steps: list[Step] = field(default_factory=list)
     answer: Answer | None = None
     certain: bool = True

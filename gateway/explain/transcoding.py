@@ -71,11 +71,12 @@ def transcoder(exchange: Exchange, name: str, config: Any) -> None:
         **where,
     )
     exchange.choose_route()
-    if exchange.call.body is Body.NONE:
-        problem = _bad_value(exchange, binding, values)
-        if problem:
-            exchange.step("filter", name, Verdict.REFUSED, problem, **where)
-            exchange.refuse(400, "early_grpc_json_transcode_failure{INVALID_ARGUMENT}")
+    problem = _bad_value(exchange, binding, values)
+    if problem and exchange.call.body is Body.NONE:
+        exchange.step("filter", name, Verdict.REFUSED, problem, **where)
+        exchange.refuse(400, "early_grpc_json_transcode_failure{INVALID_ARGUMENT}")
+    elif problem:
+        exchange.spoilt = problem
 
 
 def _templates(exchange: Exchange, name: str, config: Any) -> Templates:

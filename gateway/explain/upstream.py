@@ -110,7 +110,7 @@ def shares(action: Any, random: int | None) -> list[Candidate]:
 
 def clusters(exchange: Exchange, action: Any) -> None:
     """Note where the request may go, and the answer if nobody is there."""
-    candidates = shares(action, exchange.call.random)
+    candidates = exchange.candidates = shares(action, exchange.call.random)
     chosen = [one for one in candidates if one.chosen] or [one for one in candidates if one.share]
     missing = _NOT_FOUND_STATUS[action.cluster_not_found_response_code]
     outcomes = [_cluster(exchange, one, missing) for one in chosen]

@@ -31,7 +31,7 @@ from gateway.explain.steps import (
 )
 from gateway.explain.table import without_port
 from gateway.explain.transcoding import transcoder
-from gateway.explain.upstream import endpoints, router, shares
+from gateway.explain.upstream import endpoints, router
 
 
 Filter = Callable[[Exchange, str, Any], None]
@@ -50,6 +50,7 @@ FILTERS: dict[str, Filter] = {
 }
 """Type of a filter's config to what it does. One that isn't here is told as not modelled."""
 
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 _EDGE = "edge"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _LISTENER_RATE = "envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit"
@@ -89,11 +90,8 @@ def explain(configuration: Configuration, call: Call) -> Explanation:
 
 def _told(exchange: Exchange) -> Explanation:
     answer = exchange.answer or Answer(http_status=None, by="nobody")
-    action = exchange.found.route.route if exchange.found.is_forwarded else None
-    reached = answer.by == "service" or answer.flags in ("NC", "UH")
-    candidates = tuple(shares(action, exchange.call.random)) if reached and action else ()
     found: tuple[EndpointCandidate, ...] = ()
-    for one in candidates:
+    for one in exchange.candidates:
         cluster = exchange.configuration.get("CDS", one.cluster)
         if cluster is not None and (one.chosen or exchange.call.random is None):
             found += endpoints(exchange.configuration, one.cluster, cluster)
@@ -105,7 +103,7 @@ def _told(exchange: Exchange) -> Explanation:
         route=exchange.found.name,
         grpc_method=method.partition("?")[0],
         path=path,
-        clusters=candidates,
+        clusters=tuple(exchange.candidates),
         endpoints=found,
         certain=exchange.certain,
     )
@@ -245,4 +243,7 @@ def _filters(exchange: Exchange) -> None:
             says = f"{missing} isn't known here."
             exchange.step("filter", one.name, Verdict.NOT_MODELLED, says, **given)
         if exchange.answer is not None:
-            return
+            break
+    if exchange.spoilt and exchange.answer is not None and exchange.answer.by == "service":
+        exchange.step("filter", TRANSCODER, Verdict.REFUSED, exchange.spoilt)
+        exchange.refuse(400, "grpc_json_transcode_failure{INVALID_ARGUMENT}")
