@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import (
     catalog_service_pb2_grpc,
@@ -13,6 +14,7 @@ from aerofusion.gateway.v1 import (
     explain_service_pb2_grpc,
 )
 from gateway.catalog import CatalogWriter
+from gateway.changes.preflight import Preflight
 from gateway.changes.receipts import Receipts
 from gateway.config import ConfigWriter
 from gateway.control import Control
@@ -88,10 +90,18 @@ async def serve(
                 limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
             )
             await identity.start()
-            control = await _join(settings, server, pool, identity, bus)
+            gateway = Gateway(
+                settings=settings,
+                server=server,
+                pool=pool,
+                identity=identity,
+                workload=workload,
+                bus=bus,
+            )
+            await gateway.join()
             running = [
                 tasks.create_task(identity.run(), name="identity"),
-                tasks.create_task(control.run(), name="control"),
+                tasks.create_task(gateway.control.run(), name="control"),
             ]
             port = await server.start()
             if started is not None:
@@ -103,67 +113,119 @@ async def serve(
                 task.cancel()
 
 
-async def _join(
-    settings: Settings, server: GrpcServer, pool: asyncpg.Pool[Any], identity: Identity, bus: Bus
-) -> Control:
-    """Build the catalog's way to the clients and serve all APIs; returns what follows it."""
-    store = CatalogStore(pool)
-    feed = Feed()
-    receipts = Receipts()
-    control = Control(
-        store, feed, settings.edge_options(), receipts=receipts, poll=settings.catalog_poll
-    )
+class Gateway:
+    """The parts of one process, joined. To serve another API, add a function to `_SERVED`."""
 
-    def changed() -> None:
-        control.poke()
-        bus.publish(CHANGED)
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        server: GrpcServer,
+        pool: asyncpg.Pool[Any],
+        identity: Identity,
+        workload: Workload,
+        bus: Bus,
+    ) -> None:
+        self.settings = settings
+        self.server = server
+        self.pool = pool
+        self.identity = identity
+        self.bus = bus
+        self.store = CatalogStore(pool)
+        self.feed = Feed()
+        self.receipts = Receipts()
+        self.control = Control(
+            self.store,
+            self.feed,
+            settings.edge_options(),
+            receipts=self.receipts,
+            poll=settings.catalog_poll,
+        )
+        self.writer = CatalogWriter(self.store, changed=self._changed)
+        self.discovery = AggregatedDiscovery(
+            self.feed,
+            limits=settings.ads_limits(),
+            stopping=server.stopping,
+            receipts=self.receipts,
+        )
+        if settings.preflight:
+            timeout = settings.preflight_timeout
+            self.control.use(Preflight(self.feed, self.discovery, workload, timeout=timeout))
 
-    discovery = AggregatedDiscovery(
-        feed, limits=settings.ads_limits(), stopping=server.stopping, receipts=receipts
-    )
-    discovery.register(server.server)
-    writer = CatalogWriter(store, changed=changed)
-    server.add(
+    async def join(self) -> None:
+        """Serve all APIs, and publish the catalog as it is."""
+        self.discovery.register(self.server.server)
+        for serve_api in _SERVED:
+            serve_api(self)
+        self.identity.add_to(self.server)
+        self.identity.signing.watch(self.control.set_jwks)
+        await self.control.start()
+        await self.bus.subscribe(CHANGED, lambda _: self.control.poke())
+
+    def _changed(self) -> None:
+        self.control.poke()
+        self.bus.publish(CHANGED)
+
+
+def _serve_catalog(gateway: Gateway) -> None:
+    gateway.server.add(
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
-        catalog_service.CatalogService(store, writer),
+        catalog_service.CatalogService(gateway.store, gateway.writer),
         catalog_service.SERVICE,
     )
-    server.add(
+
+
+def _serve_config(gateway: Gateway) -> None:
+    writer = ConfigWriter(gateway.store, gateway.writer)
+    gateway.server.add(
         config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
-        config.ConfigService(store, ConfigWriter(store, writer)),
+        config.ConfigService(gateway.store, writer, try_out=gateway.control.try_out),
         config.SERVICE,
     )
-    server.add(
+
+
+def _serve_changes(gateway: Gateway) -> None:
+    gateway.server.add(
         change_service_pb2_grpc.add_ChangeServiceServicer_to_server,
         changes.ChangeService(
-            store,
-            receipts,
-            feed,
-            sessions=discovery.sessions,
-            catalog=lambda: control.catalog,
-            checked=lambda: control.revision,
+            gateway.store,
+            gateway.receipts,
+            gateway.feed,
+            sessions=gateway.discovery.sessions,
+            catalog=lambda: gateway.control.catalog,
+            checked=lambda: gateway.control.revision,
         ),
         changes.SERVICE,
     )
-    server.add(
+
+
+def _serve_config_status(gateway: Gateway) -> None:
+    gateway.server.add(
         config_status_service_pb2_grpc.add_ConfigStatusServiceServicer_to_server,
         config_status.ConfigStatusService(
-            discovery.sessions, feed, revision=lambda: control.revision
+            gateway.discovery.sessions, gateway.feed, revision=lambda: gateway.control.revision
         ),
         config_status.SERVICE,
     )
-    server.add(
+
+
+def _serve_explain(gateway: Gateway) -> None:
+    gateway.server.add(
         explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
         explain_service.ExplainService(
-            History(pool),
-            settings.edge_options(),
-            newest=lambda: feed.newest(Flavour.EDGE),
-            inputs=lambda: control.inputs,
+            History(gateway.pool),
+            gateway.settings.edge_options(),
+            newest=lambda: gateway.feed.newest(Flavour.EDGE),
+            inputs=lambda: gateway.control.inputs,
         ),
         explain_service.SERVICE,
     )
-    identity.add_to(server)
-    identity.signing.watch(control.set_jwks)
-    await control.start()
-    await bus.subscribe(CHANGED, lambda _: control.poke())
-    return control
+
+
+_SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
+    _serve_catalog,
+    _serve_config,
+    _serve_changes,
+    _serve_config_status,
+    _serve_explain,
+)

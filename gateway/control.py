@@ -21,9 +21,12 @@ from meshkit.errors import MeshError
 
 
 if TYPE_CHECKING:
-    from gateway.changes.receipts import Receipts
+    from collections.abc import Mapping, Sequence
+
+    from gateway.changes.preflight import Preflight
+    from gateway.changes.receipts import Receipts, Refused
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Catalog, Endpoint
+    from gateway.model import Catalog, Endpoint, Object
     from gateway.store.catalog import CatalogStore
 
 REVISIONS_AT_ONCE = 500
@@ -51,6 +54,7 @@ class Control:
         self._store = store
         self._feed = feed
         self._receipts = receipts
+        self._preflight: Preflight | None = None
         self._options = options
         self._poll_s = poll.total_seconds()
         self._compiled = Compiled()
@@ -90,6 +94,29 @@ class Control:
         """Look at the database soon. Never blocks."""
         self._wake.set()
 
+    def use(self, preflight: Preflight) -> None:
+        """Have changes looked at by *preflight* from now on; before `start`."""
+        self._preflight = preflight
+
+    async def try_out(self, objects: Mapping[str, Object | None]) -> Sequence[Refused]:
+        """
+        Return what the preflight's Envoy would refuse if *objects* were so; None: deleted.
+
+        Raises:
+            InvalidDescriptors: They can't be compiled.
+
+        """
+        if self._preflight is None:
+            return ()
+        catalog = self._inputs.catalog
+        for name, value in objects.items():
+            catalog = catalog.with_object(catalog.revision, name, value)
+        changed = {name.partition("/routes/")[0] for name in objects}
+        inputs = dataclasses.replace(self._compiled.inputs, catalog=catalog)
+        return await self._preflight.try_out(
+            compile_changes(self._compiled, inputs, self._options, changed)
+        )
+
     def set_jwks(self, jwks: str) -> None:
         """Have tokens verified with *jwks* from now on. Never blocks."""
         self.set_input(jwks=jwks)
@@ -117,6 +144,8 @@ class Control:
         catalog = await self._store.load()
         self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
         self._publish(compile_all(self._inputs, self._options))
+        if self._preflight is not None:
+            self._preflight.begin(self._compiled)
 
     async def run(self) -> None:
         """Follow changes until cancelled."""
@@ -154,9 +183,9 @@ class Control:
                 self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
                 self._changed |= changed
             if self._inputs is not self._compiled.inputs:
-                self._compile()
+                await self._compile()
 
-    def _compile(self) -> None:
+    async def _compile(self) -> None:
         started = time.perf_counter()
         inputs, changed, moved = self._inputs, self._changed, self._moved
         revision = inputs.catalog.revision
@@ -166,9 +195,15 @@ class Control:
             # Refused when it was written; should it come by another way, the rest stays live.
             log.error("compile_failed", revision=revision, error=str(error))  # noqa: TRY400
             return
-        for batch in self._changes.values():
+        batches, self._changes = self._changes, {}
+        self._changed, self._moved = set(), set()
+        receipt = None
+        if self._preflight is not None and batches:
+            receipt = await self._preflight.check(compiled)
+        for batch in batches.values():
             self._receipts.published(batch.first, batch.last, compiled.touched, batch.clusters)
-        self._changed, self._moved, self._changes = set(), set(), {}
+            if receipt is not None:
+                self._receipts.add(batch.last, receipt)
         self._publish(compiled)
         self._duration.record(time.perf_counter() - started)
         log.info("catalog_published", revision=revision, objects=sorted(changed)[:20])

@@ -46,6 +46,13 @@ class Settings(MeshSettings):
     catalog_poll: Annotated[timedelta, Range(0.05, 60)] = timedelta(seconds=1)
     """How soon a change by another replica is seen when its hint was lost."""
 
+    preflight: bool = True
+    """A private Envoy of the node cluster `preflight`, where one is connected, takes each change
+    before the fleet does."""
+
+    preflight_timeout: Annotated[timedelta, Range(0.1, 60)] = timedelta(seconds=3)
+    """How long a silent preflight holds a change up."""
+
     postgres_connections: Annotated[int, Range(2, 100)] = 8
     """Most connections to PostgreSQL."""
 

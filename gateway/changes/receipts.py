@@ -121,6 +121,13 @@ class Receipts:
             node.waiting.append(change)
         self._wake()
 
+    def add(self, revision: int, receipt: Receipt) -> None:
+        """Add a receipt that is complete to a change."""
+        change = self._changes.get(revision)
+        if change is not None:
+            change.receipts[receipt.node] = receipt
+            self._wake()
+
     def sent(self, node: str, revision: int, names: Collection[Name], now: datetime) -> None:
         """Take note of a response towards *revision*."""
         for change, receipt in self._waiting(node, revision):

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import config_service_pb2 as rpc
 from aerofusion.gateway.v1 import config_service_pb2_grpc, object_pb2
 from gateway import kinds
+from gateway.changes import blame
+from gateway.compile.descriptors import InvalidDescriptors
 from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter
+from gateway.model import Catalog, Object
 from gateway.services import convert
 from gateway.services.catalog import PAGE_SIZE_MAX, request_id
 from meshkit import paging
 from meshkit.authz import current_caller
-from meshkit.errors import InvalidInput, NotFound
+from meshkit.errors import FailedPrecondition, InvalidInput, NotFound
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from gateway.changes.receipts import Refused
     from gateway.diff import ObjectChange
     from gateway.store.catalog import CatalogStore
 
     Context = Any
+
+TryOut = Callable[[dict[str, "Object | None"]], Awaitable["Sequence[Refused]"]]
+"""Says what Envoy would refuse if these objects were so."""
 
 SERVICE: Final = "aerofusion.gateway.v1.ConfigService"
 
@@ -29,9 +37,10 @@ SERVICE: Final = "aerofusion.gateway.v1.ConfigService"
 class ConfigService(config_service_pb2_grpc.ConfigServiceServicer):
     """Objects of every kind, for operators."""
 
-    def __init__(self, store: CatalogStore, writer: ConfigWriter) -> None:
+    def __init__(self, store: CatalogStore, writer: ConfigWriter, *, try_out: TryOut) -> None:
         self._store = store
         self._writer = writer
+        self._try_out = try_out
 
     async def GetObject(  # noqa: N802
         self, request: rpc.GetObjectRequest, context: Context
@@ -64,7 +73,30 @@ class ConfigService(config_service_pb2_grpc.ConfigServiceServicer):
         self, request: rpc.PlanChangeRequest, context: Context
     ) -> rpc.PlanChangeResponse:
         applied = await self._writer.plan(_actor(), _change_set(request.change_set))
+        if request.preflight:
+            await self._preflight(applied)
         return rpc.PlanChangeResponse(changes=_changes_out(applied.changes))
+
+    async def _preflight(self, applied: Applied) -> None:
+        values = {one.name: one.after.value if one.after else None for one in applied.changes}
+        try:
+            refusals = await self._try_out(values)
+        except InvalidDescriptors as error:
+            raise FailedPrecondition(
+                "DESCRIPTOR_CONFLICT", f"The descriptor sets don't go together: {error}."
+            ) from None
+        if not refusals:
+            return
+        first = refusals[0]
+        names = sorted(values)
+        raise FailedPrecondition(
+            "PREFLIGHT_FAILED",
+            f"Envoy refuses it: {first.resource}: {first.error[:500]}",
+            object=blame.object_of(first.type, first.resource, Catalog(), names),
+            field=blame.field_of(first.error),
+            type=first.type,
+            resource=first.resource,
+        )
 
     async def ApplyChange(  # noqa: N802
         self, request: rpc.ApplyChangeRequest, context: Context

@@ -92,6 +92,9 @@ class AggregatedDiscovery:
         self, feed: Feed, *, limits: AdsLimits, stopping: asyncio.Event, receipts: Receipts
     ) -> None:
         self.sessions: set[Session] = set()
+        self.watchers: list[Callable[[Session], None]] = []
+        """Each is called, and must not block, when a session takes a step, and at its end."""
+
         self._feed = feed
         self._limits = limits
         self._stopping = stopping
@@ -136,8 +139,8 @@ class AggregatedDiscovery:
             )
         first = await self._first(requests)
         caller = current_caller()
-        flavour = Flavour.of(first.node.user_agent_name)
-        if flavour is Flavour.EDGE and caller.service not in _MAY_BE_EDGE:
+        flavour = Flavour.of(first.node.user_agent_name, first.node.cluster)
+        if flavour is not Flavour.PROXYLESS and caller.service not in _MAY_BE_EDGE:
             raise PermissionDenied(
                 "CALLER_NOT_ALLOWED", "Only the edge gets the edge's configuration."
             )
@@ -152,12 +155,15 @@ class AggregatedDiscovery:
         reader = asyncio.create_task(self._read(session, variant, first, requests))
         stopper = asyncio.create_task(self._wake_to_stop(session))
         self.sessions.add(session)
-        self._receipts.opened(session.node_id, flavour.value)
+        if flavour is not Flavour.PREFLIGHT:
+            self._receipts.opened(session.node_id, flavour.value)
         try:
             await self._write(session, variant, reader, context)
         finally:
             self.sessions.discard(session)
-            self._receipts.closed(session.node_id)
+            if flavour is not Flavour.PREFLIGHT:
+                self._receipts.closed(session.node_id)
+            self._tell(session)
             unwatch()
             for task in (reader, stopper):
                 task.cancel()
@@ -213,12 +219,17 @@ class AggregatedDiscovery:
 
     def _receive(self, session: Session, pushes: Sequence[Push], acked: int) -> None:
         """Write down what a step of the plan means for the changes under way."""
+        self._tell(session)
         plan, now = session.plan, datetime.now(UTC)
         if plan.acked_revision != acked:
             self._receipts.acknowledged(session.node_id, plan.acked_revision, now)
         if pushes:
             names = [(p.kind.key, name) for p in pushes for name in p.names()]
             self._receipts.sent(session.node_id, plan.target_revision, names, now)
+
+    def _tell(self, session: Session) -> None:
+        for watcher in self.watchers:
+            watcher(session)
 
     def _note(self, session: Session, variant: _Variant, message: Any) -> None:
         kind = BY_TYPE_URL.get(message.type_url)

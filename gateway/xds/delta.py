@@ -75,6 +75,9 @@ class DeltaSubscription:
     def offer(self, target: Mapping[str, Resource], nonce: str, *, removals: bool) -> Push | None:
         if self.busy or target is self._settled_on:
             return None
+        # What is gone and comes back gets a new chance, were it the same.
+        for name in [name for name in self._refused if name not in target]:
+            del self._refused[name]
         upserts = self._take(self._suspected(target))
         gone = list(self._missing(target))
         if removals:

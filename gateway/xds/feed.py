@@ -19,15 +19,19 @@ class Flavour(enum.Enum):
 
     A client's node says what it is: Envoy calls itself `envoy` in `user_agent_name`, whatever
     variant of the protocol it speaks; everything else is a gRPC client ("gRPC C-core" and so
-    on) and gets only what gRPC's own xDS client supports.
+    on) and gets only what gRPC's own xDS client supports. An Envoy of the cluster `preflight`
+    takes no requests: it is there to say what it makes of a change.
     """
 
     EDGE = "edge"
     PROXYLESS = "proxyless"
+    PREFLIGHT = "preflight"
 
     @classmethod
-    def of(cls, user_agent_name: str) -> Flavour:
+    def of(cls, user_agent_name: str, cluster: str = "") -> Flavour:
         """Return the flavour for a client that calls itself so."""
+        if user_agent_name == "envoy" and cluster == cls.PREFLIGHT.value:
+            return cls.PREFLIGHT
         return cls.EDGE if user_agent_name == "envoy" else cls.PROXYLESS
 
 

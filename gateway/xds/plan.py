@@ -1,13 +1,13 @@
 """
 In which order a stream is told of a change: make before break, with ACKs as barriers.
 
-    clusters and endpoints come      Envoy holds the ACK back until they are warm
+    secrets, clusters, endpoints     Envoy holds the ACK back until they are warm
     listeners, scopes, routes and    nothing points at what isn't there
       filter configs come
     scopes and listeners go          last of what points at it goes first
     routes and filter configs go
     clusters go
-    endpoints go
+    endpoints and secrets go
 
 A stream works towards one snapshot until it holds all of it, and only then looks at the newest:
 changes that come meanwhile are told as one. A client that doesn't answer holds the plan up for
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 SubscriptionFactory = Callable[[ResourceType], "Subscription"]
 
 _STAGES: tuple[tuple[tuple[str, ...], bool], ...] = (
-    (("CDS", "EDS"), False),
+    (("SDS", "CDS", "EDS"), False),
     (("LDS", "SRDS", "RDS", "ECDS"), False),
     (("SRDS", "LDS"), True),
     (("RDS", "ECDS"), True),
     (("CDS",), True),
-    (("EDS",), True),
+    (("EDS", "SDS"), True),
 )
 """Types, and whether what is obsolete of them goes now. Each stage waits for those before."""
 
@@ -53,6 +53,9 @@ class Plan:
         self.subscriptions: dict[ResourceType, Subscription] = {}
         self.acked_revision = 0
         """The newest revision of which the client has acknowledged all it asked for."""
+        self.acked: Snapshot | None = None
+        """The snapshot of which that holds."""
+
         self._make = make
         self._barrier_timeout = barrier_timeout
         self._settle = settle
@@ -111,6 +114,7 @@ class Plan:
                 return False
         if not any(one.busy for one in self.subscriptions.values()):
             self._blocked_at = None
+            self.acked = target
             self.acked_revision = target.revision
         return True
 

@@ -30,6 +30,12 @@ class ResourceType:
 
 # Whatever points at a resource comes after it.
 RESOURCE_TYPES = (
+    ResourceType(
+        "SDS",
+        "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        False,
+        False,
+    ),
     ResourceType("CDS", "type.googleapis.com/envoy.config.cluster.v3.Cluster", True, True),
     ResourceType(
         "EDS", "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", False, False
