@@ -181,11 +181,12 @@ def show(answer: rpc.ExplainResponse, *, coloured: bool, wants_all: bool) -> Non
     for step, name in zip(steps, names, strict=True):
         mark, colour = SHOWN.get(step.verdict, ("?", "magenta"))
         head = f"{mark} {step.stage:<{wide}}  {name:<{wider}}  "
-        click.echo(_style(head, colour, coloured=coloured) + step.says)
+        click.echo(_style(head, colour, coloured=coloured) + step.says, color=coloured)
         if step.object:
             who = f", revision {step.revision} by {step.actor}" if step.revision else ""
             indent = " " * (wide + wider + 6)
-            click.echo(_style(f"{indent}{step.object}{who}", "bright_black", coloured=coloured))
+            told = _style(f"{indent}{step.object}{who}", "bright_black", coloured=coloured)
+            click.echo(told, color=coloured)
     click.echo()
     for line in _outcome(answer):
         click.echo(line)

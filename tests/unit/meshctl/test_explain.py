@@ -1,0 +1,72 @@
+"""How `meshctl explain` shows an answer, and what it exits with."""
+
+import pytest
+
+from aerofusion.gateway.v1 import explain_service_pb2 as rpc
+from meshctl.cli.explain import exit_code, show
+
+
+def answer(**fields):
+    given = {
+        "steps": [
+            rpc.ExplainStep(
+                stage="filter",
+                name="envoy.filters.http.rbac",
+                verdict=rpc.ExplainStep.VERDICT_REFUSED,
+                says="No policy lets it through.",
+                object="services/echo",
+                revision=4,
+                actor="operator",
+            ),
+            rpc.ExplainStep(
+                stage="filter",
+                name="envoy.filters.http.cors",
+                verdict=rpc.ExplainStep.VERDICT_IDLE,
+                says="It has no origin.",
+            ),
+        ],
+        "answer": rpc.ExpectedAnswer(
+            source=rpc.ExpectedAnswer.SOURCE_EDGE,
+            http_status=200,
+            grpc_status=7,
+            details="rbac_access_denied_matched_policy[none]",
+        ),
+        "certain": True,
+        "revision": 9,
+    }
+    return rpc.ExplainResponse(**{**given, **fields})
+
+
+SERVED = rpc.ExpectedAnswer(source=rpc.ExpectedAnswer.SOURCE_SERVICE)
+PREFLIGHT = rpc.ExpectedAnswer(source=rpc.ExpectedAnswer.SOURCE_EDGE, http_status=200)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, 3),
+        ({"answer": SERVED, "steps": []}, 0),
+        ({"answer": PREFLIGHT, "steps": []}, 0),
+        ({"answer": SERVED, "certain": False}, 4),
+        ({"answer": rpc.ExpectedAnswer()}, 4),
+    ],
+)
+def test_the_exit_code_says_what_would_become_of_it(fields, code):
+    assert exit_code(answer(**fields)) == code
+
+
+def test_a_refusal_names_who_made_it_so(capsys):
+    show(answer(), coloured=False, wants_all=False)
+    text = capsys.readouterr().out
+    assert "✗ filter  rbac  No policy lets it through." in text
+    assert "services/echo, revision 4 by operator" in text
+    assert "HTTP 200, gRPC PERMISSION_DENIED, from the edge" in text
+    assert "cors" not in text
+    assert "\x1b[" not in text
+
+
+def test_all_steps_and_colours_come_when_asked_for(capsys):
+    show(answer(), coloured=True, wants_all=True)
+    text = capsys.readouterr().out
+    assert "cors" in text
+    assert "\x1b[" in text
