@@ -31,6 +31,8 @@ ROOTS = (
     "envoy.config.core.v3.TypedExtensionConfig",
     "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "envoy.config.listener.v3.Listener",
+    "envoy.config.rbac.v3.Action",
+    "envoy.config.route.v3.FilterConfig",
     "envoy.config.route.v3.RouteConfiguration",
     "envoy.config.route.v3.ScopedRouteConfiguration",
     "envoy.config.trace.v3.OpenTelemetryConfig",
@@ -39,8 +41,14 @@ ROOTS = (
     "envoy.extensions.filters.http.cors.v3.CorsPolicy",
     "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
     "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+    "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
     "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
     "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaBucketSettings",
+    "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaFilterConfig",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute",
     "envoy.extensions.filters.http.rbac.v3.RBAC",
     "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
     "envoy.extensions.filters.http.router.v3.Router",
@@ -56,6 +64,7 @@ ROOTS = (
     "envoy.service.discovery.v3.DeltaDiscoveryResponse",
     "envoy.service.discovery.v3.DiscoveryRequest",
     "envoy.service.discovery.v3.DiscoveryResponse",
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
 )
 """What is sent or received; everything these refer to comes along."""
 

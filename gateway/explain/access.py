@@ -13,6 +13,7 @@ from gateway.explain.matching import (
 )
 from gateway.explain.steps import NotModelled, Verdict, kind_of, only
 from gateway.explain.table import object_of
+from gateway.explain.trees import action_of
 
 
 _ALLOW, _DENY = 0, 1
@@ -30,20 +31,25 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
     only(
         config,
         *("rules", "shadow_rules", "rules_stat_prefix", "shadow_rules_stat_prefix"),
-        "track_per_rule_stats",
+        *("track_per_rule_stats", "matcher", "shadow_matcher"),
     )
     table = exchange.found.table
     where = ("RDS", table.name) if from_route and table is not None else ("LDS", "edge")
     owner = object_of(exchange.found.route)
     given = {"resource": where, "object": owner if from_route else ""}
     if config.HasField("shadow_rules"):
-        _shadow(exchange, name, config.shadow_rules, given)
-    if not config.HasField("rules"):
-        if not config.HasField("shadow_rules"):
+        _told(exchange, name, decide(config.shadow_rules, exchange), given)
+    if config.HasField("shadow_matcher"):
+        _told(exchange, name, _by_tree(config.shadow_matcher, exchange), given)
+    if config.HasField("matcher"):
+        allowed, matched = _by_tree(config.matcher, exchange)
+    elif config.HasField("rules"):
+        allowed, matched = decide(config.rules, exchange)
+    else:
+        if not config.HasField("shadow_rules") and not config.HasField("shadow_matcher"):
             exchange.step("filter", name, Verdict.IDLE, "No rules hold here.", **given)
         return
-    allowed, matched = decide(config.rules, exchange)
-    facts = (("action", ("allow", "deny")[config.rules.action]), ("policy", matched))
+    facts = (("policy", matched),)
     if allowed:
         says = f"Policy {matched} lets it through." if matched else "No policy forbids it."
         exchange.step("filter", name, Verdict.PASSED, says, facts=facts, **given)
@@ -57,8 +63,17 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
     )
 
 
-def _shadow(exchange: Exchange, name: str, rules: Any, given: dict[str, Any]) -> None:
-    allowed, matched = decide(rules, exchange)
+def _by_tree(matcher: Any, exchange: Exchange) -> tuple[bool, str]:
+    """Return what a matcher tree says; one that comes to nothing lets nothing through."""
+    found = action_of(matcher, exchange)
+    if found is None:
+        return False, ""
+    action = exchange.configuration.unpack(found.typed_config)
+    return action.action == _ALLOW, action.name
+
+
+def _told(exchange: Exchange, name: str, decision: tuple[bool, str], given: dict[str, Any]) -> None:
+    allowed, matched = decision
     which = f"policy {matched}" if matched else "no policy"
     if allowed:
         says = f"In the shadow {which} would let it through."

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.explain.call import Call, Headers
 from gateway.explain.configuration import Configuration
-from gateway.explain.steps import Answer, Candidate, Step, Verdict
+from gateway.explain.steps import Answer, Candidate, NotModelled, Step, Verdict
 from gateway.explain.table import Found, find
 
 
@@ -35,6 +35,9 @@ class Exchange:
     """It came as a gRPC call, and wasn't only made into one."""
 
     grpc_web: bool = False
+    resource: tuple[str, str] = ("", "")
+    """Where the filter that is looked at has its configuration from."""
+
     spoilt: str = ""
     """Why the body can't become a gRPC message; Envoy finds out when it has sent the headers on."""
 
@@ -87,8 +90,11 @@ class Exchange:
 
     def all_per_route(self, name: str) -> Sequence[Any]:
         """Return its configs of weighted cluster, route, virtual host and table, in that order."""
-        return [
+        found = [
             self.configuration.unpack(holder.typed_per_filter_config[name])
             for holder in self.found.holders
             if name in holder.typed_per_filter_config
         ]
+        if any(one.DESCRIPTOR.name == "FilterConfig" for one in found):
+            raise NotModelled("FilterConfig")
+        return found

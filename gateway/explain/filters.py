@@ -1,4 +1,4 @@
-"""HTTP filters with little to them: CORS, gRPC-Web, local buckets, headers, compression."""
+"""HTTP filters with little to them: CORS, gRPC-Web, headers, compression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from gateway.explain.exchange import Exchange
 from gateway.explain.matching import string_matches
 from gateway.explain.steps import Answer, NotModelled, Verdict, only
-from gateway.explain.table import object_of
 
 
 _GRPC_WEB = {
@@ -78,41 +77,6 @@ def grpc_web(exchange: Exchange, name: str, config: Any) -> None:
     exchange.headers.set("te", "trailers")
     exchange.grpc_web = True
     exchange.step("filter", name, Verdict.CHANGED, f"{kind} becomes application/grpc.")
-
-
-def local_ratelimit(exchange: Exchange, name: str, config: Any) -> None:
-    """Tell of the bucket; how full it is only the edge knows."""
-    override = exchange.per_route(name)
-    config = config if override is None else override
-    only(
-        config,
-        *("stat_prefix", "token_bucket", "filter_enabled", "filter_enforced", "status"),
-        *("rate_limited_as_resource_exhausted", "enable_x_ratelimit_headers", "stage"),
-        *("response_headers_to_add", "local_rate_limit_per_downstream_connection"),
-    )
-    table = exchange.found.table
-    given = {
-        "resource": ("RDS", table.name) if override is not None else ("LDS", "edge"),
-        "object": (
-            object_of(exchange.found.route).partition("/routes/")[0] if override is not None else ""
-        ),
-    }
-    if not config.HasField("token_bucket") or not config.filter_enabled.default_value.numerator:
-        exchange.step("filter", name, Verdict.IDLE, "No bucket is set here.", **given)
-        return
-    bucket = config.token_bucket
-    seconds = bucket.fill_interval.seconds + bucket.fill_interval.nanos / 1e9
-    facts = (
-        ("burst", str(bucket.max_tokens)),
-        ("per_second", f"{bucket.tokens_per_fill.value / seconds:g}"),
-    )
-    enforced = config.filter_enforced.default_value.numerator > 0
-    says = (
-        f"It goes on while the edge's bucket {config.stat_prefix} isn't empty; else "
-        f"{'429' if enforced else 'it is counted'}."
-    )
-    verdict = Verdict.DEPENDS if enforced else Verdict.SHADOW
-    exchange.step("filter", name, verdict, says, facts=facts, **given)
 
 
 def header_mutation(exchange: Exchange, name: str, config: Any) -> None:

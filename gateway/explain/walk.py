@@ -15,10 +15,10 @@ from gateway.explain.filters import (
     cors,
     grpc_web,
     header_mutation,
-    local_ratelimit,
     mutate,
     unaffected,
 )
+from gateway.explain.limits import asked_limit, local_ratelimit, quota
 from gateway.explain.paths import PathRefused, normalised
 from gateway.explain.steps import (
     Answer,
@@ -43,6 +43,8 @@ FILTERS: dict[str, Filter] = {
     f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder,
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": local_ratelimit,
     f"{_HTTP}.jwt_authn.v3.JwtAuthentication": jwt_authn,
+    f"{_HTTP}.rate_limit_quota.v3.RateLimitQuotaFilterConfig": quota,
+    f"{_HTTP}.ratelimit.v3.RateLimit": asked_limit,
     f"{_HTTP}.rbac.v3.RBAC": rbac,
     f"{_HTTP}.header_mutation.v3.HeaderMutation": header_mutation,
     f"{_HTTP}.compressor.v3.Compressor": unaffected,
@@ -232,6 +234,7 @@ def _filters(exchange: Exchange) -> None:
                 exchange.refuse(500, "filter_config_not_found")
                 return
             packed, given = discovered.typed_config, {"resource": ("ECDS", one.name)}
+        exchange.resource = given["resource"]
         apply = FILTERS.get(packed.type_url.removeprefix(TYPE_URL))
         if apply is None or one.disabled:
             says = f"What {packed.type_url.rpartition('.')[2]} does here isn't known."

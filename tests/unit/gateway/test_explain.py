@@ -8,7 +8,7 @@ import pytest
 
 from gateway import model
 from gateway.compile.compiler import compile_all
-from gateway.compile.envoy_api import any_of, make
+from gateway.compile.envoy_api import any_of, make, pack
 from gateway.compile.inputs import Inputs
 from gateway.compile.options import EdgeOptions
 from gateway.explain import access_log
@@ -155,25 +155,129 @@ def test_without_one_what_depends_on_it_is_left_open(snapshot):
     assert found.steps[-1].verdict is Verdict.DEPENDS
 
 
-def test_a_filter_that_is_not_known_is_owned_up_to(snapshot):
-    (listener,) = (make("envoy.config.listener.v3.Listener"),)
+def with_filter(snapshot, name, packed):
+    """The snapshot with one more HTTP filter, before the router."""
+    listener = make("envoy.config.listener.v3.Listener")
     listener.ParseFromString(snapshot.resources["LDS"]["edge"].value)
-    packed = listener.filter_chains[0].filters[0].typed_config
+    holder = listener.filter_chains[0].filters[0].typed_config
     http = make(MANAGER)
-    http.ParseFromString(packed.value)
-    http.http_filters.insert(
-        0,
-        make(
-            "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-            name="odd",
-            typed_config=any_of("envoy.config.cluster.v3.Cluster", name="x"),
-        ),
-    )
-    packed.value = http.SerializeToString()
-    changed = snapshot.changed(8, [("LDS", resource("edge", listener.SerializeToString()))])
-    found = explain(Configuration(changed), CALL)
+    http.ParseFromString(holder.value)
+    kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
+    http.http_filters.insert(-1, make(kind, name=name, typed_config=packed))
+    holder.value = http.SerializeToString()
+    return snapshot.changed(8, [("LDS", resource("edge", listener.SerializeToString()))])
+
+
+def header_input(name):
+    kind = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+    return {"name": "header", "typed_config": any_of(kind, header_name=name)}
+
+
+def test_a_filter_that_is_not_known_is_owned_up_to(snapshot):
+    packed = any_of("envoy.config.cluster.v3.Cluster", name="x")
+    call = dataclasses.replace(CALL, claims=OPERATOR)
+    found = explain(Configuration(with_filter(snapshot, "odd", packed)), call)
     assert verdicts(found)["odd"] is Verdict.NOT_MODELLED
     assert not found.certain
+
+
+@pytest.mark.parametrize(
+    ("header", "verdict"),
+    [("revoked", Verdict.REFUSED), ("other", Verdict.PASSED), (None, Verdict.PASSED)],
+)
+def test_a_tree_of_revoked_ids_refuses_those_it_holds(snapshot, header, verdict):
+    def on_match(action, name):
+        kind = "envoy.config.rbac.v3.Action"
+        return {"action": {"name": "x", "typed_config": any_of(kind, action=action, name=name)}}
+
+    tree = make("xds.type.matcher.v3.Matcher", on_no_match=on_match("ALLOW", "rest"))
+    tree.matcher_tree.input.CopyFrom(
+        make("xds.core.v3.TypedExtensionConfig", **header_input("x-token-id"))
+    )
+    revoked = make("xds.type.matcher.v3.Matcher.OnMatch", **on_match("DENY", "revoked"))
+    tree.matcher_tree.exact_match_map.map["revoked"].CopyFrom(revoked)
+    packed = any_of("envoy.extensions.filters.http.rbac.v3.RBAC", matcher=tree)
+    headers = (("x-token-id", header),) if header else ()
+    call = dataclasses.replace(CALL, claims=OPERATOR, headers=headers)
+    found = explain(Configuration(with_filter(snapshot, "revocations", packed)), call)
+    assert verdicts(found)["revocations"] is verdict
+    if verdict is Verdict.REFUSED:
+        assert found.answer.details == "rbac_access_denied_matched_policy[revoked]"
+
+
+def test_what_a_shadow_policy_would_refuse_goes_on(snapshot):
+    policy = make(
+        "envoy.config.rbac.v3.Policy",
+        permissions=[{"url_path": {"path": {"prefix": f"/{SERVICE}/"}}}],
+        principals=[
+            {
+                "and_ids": {
+                    "ids": [
+                        {"remote_ip": {"address_prefix": "192.0.2.0", "prefix_len": {"value": 24}}},
+                        {"not_id": {"header": {"name": "x-ok", "present_match": True}}},
+                    ]
+                }
+            }
+        ],
+    )
+    rules = {"action": "DENY", "policies": {"away": policy}}
+    packed = any_of("envoy.extensions.filters.http.rbac.v3.RBAC", shadow_rules=rules)
+    changed = Configuration(with_filter(snapshot, "shadow", packed))
+    call = dataclasses.replace(CALL, claims=OPERATOR, remote_address="192.0.2.7")
+    found = explain(changed, call)
+    assert verdicts(found)["shadow"] is Verdict.SHADOW
+    assert found.answer.by == "service"
+    for other in ({"remote_address": "10.0.0.1"}, {"headers": (("x-ok", "1"),)}):
+        found = explain(changed, dataclasses.replace(call, **other))
+        assert verdicts(found)["shadow"] is Verdict.PASSED
+
+
+def test_the_bucket_of_a_quota_is_told(snapshot):
+    settings = make(
+        "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaBucketSettings"
+    )
+    values = settings.bucket_id_builder.bucket_id_builder
+    values["limit"].string_value = "limits/all"
+    custom = make("envoy.config.core.v3.TypedExtensionConfig", **header_input("x-tenant"))
+    values["tenant"].custom_value.CopyFrom(custom)
+    tree = make("xds.type.matcher.v3.Matcher")
+    row = tree.matcher_list.matchers.add()
+    single = row.predicate.single_predicate
+    single.input.CopyFrom(make("xds.core.v3.TypedExtensionConfig", **header_input(":path")))
+    single.value_match.prefix = f"/{SERVICE}/"
+    row.on_match.action.name = "x"
+    packed = make("google.protobuf.Any", **pack(settings))
+    row.on_match.action.typed_config.CopyFrom(packed)
+    kind = "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaFilterConfig"
+    changed = with_filter(snapshot, "quota", any_of(kind, domain="x", bucket_matchers=tree))
+    call = dataclasses.replace(CALL, claims=OPERATOR, headers=(("x-tenant", "nyc"),))
+    found = explain(Configuration(changed), call)
+    (step,) = [step for step in found.steps if step.name == "quota"]
+    assert step.verdict is Verdict.DEPENDS
+    assert step.facts == (("limit", "limits/all"), ("tenant", "nyc"))
+    assert found.certain
+
+
+def test_what_a_strict_limit_asks_is_told(snapshot):
+    actions = [
+        {"generic_key": {"descriptor_key": "limit", "descriptor_value": "limits/strict"}},
+        {
+            "metadata": {
+                "descriptor_key": "subject",
+                "metadata_key": {
+                    "key": "envoy.filters.http.jwt_authn",
+                    "path": [{"key": "claims"}, {"key": "sub"}],
+                },
+            }
+        },
+    ]
+    kind = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+    packed = any_of(kind, domain="x", rate_limits=[{"actions": actions}])
+    call = dataclasses.replace(CALL, claims=OPERATOR)
+    found = explain(Configuration(with_filter(snapshot, "strict", packed)), call)
+    (step,) = [step for step in found.steps if step.name == "strict"]
+    assert step.verdict is Verdict.DEPENDS
+    assert step.facts == (("limit", "limits/strict"), ("subject", "operators/ada"))
 
 
 def test_a_route_with_a_field_that_is_not_known_is_not_guessed(snapshot):
