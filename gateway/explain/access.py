@@ -54,13 +54,34 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
         says = f"Policy {matched} lets it through." if matched else "No policy forbids it."
         exchange.step("filter", name, Verdict.PASSED, says, facts=facts, **given)
         return
-    says = f"Policy {matched} forbids it." if matched else "No policy lets it through."
+    says = f"Policy {matched} forbids it." if matched else "No policy lets it through"
+    if not matched:
+        asked = sorted(_exact(config.rules)) if config.HasField("rules") else []
+        says += f"; they ask for {' or '.join(asked)}." if asked else "."
     if exchange.call.partial_claims:
         says += " The claims given may not be all there are."
     exchange.step("filter", name, Verdict.REFUSED, says, facts=facts, **given)
     exchange.refuse(
         403, f"rbac_access_denied_matched_policy[{(matched or 'none').replace(' ', '_')}]"
     )
+
+
+def _exact(message: Any) -> set[str]:
+    """Return the texts that the matchers of claims in *message* ask for."""
+    found: set[str] = set()
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.message_type.full_name == "envoy.type.matcher.v3.ValueMatcher":
+            text = value.list_match.one_of.string_match.exact or value.string_match.exact
+            found |= {text} if text else set()
+        elif field.message_type.GetOptions().map_entry:
+            for item in value.values():
+                found |= _exact(item)
+        else:
+            for item in value if field.is_repeated else (value,):
+                found |= _exact(item)
+    return found
 
 
 def _by_tree(matcher: Any, exchange: Exchange) -> tuple[bool, str]:

@@ -184,7 +184,7 @@ def _route(table: Any, host: Any, headers: Headers, random: int | None, steps: l
             steps.append(
                 Step(
                     stage="route",
-                    name=route.name or f"#{index + 1} of {table.name}",
+                    name=route.name or f"#{index + 1}",
                     verdict=Verdict.CHOSEN,
                     says=f"{index + 1} of {len(host.routes)}: {_words(route.match)}.",
                     resource=("RDS", table.name),

@@ -48,6 +48,7 @@ GRPC = (
 )
 """gRPC's status codes by number."""
 
+PLAIN_STAGES = ("listener", "listener_filter", "filter_chain", "virtual_host")
 FILTERS = "envoy.filters.http."
 
 
@@ -68,7 +69,9 @@ FILTERS = "envoy.filters.http."
 @click.option("--log-line", help="A record of the edge's access log. - is standard input.")
 @click.option("--revision", default=0, help="Revision of the catalog.  [default: the newest]")
 @click.option("--random", type=int, help="What a weighted split is decided with.")
-@click.option("--all", "wants_all", is_flag=True, help="Show what isn't concerned, too.")
+@click.option(
+    "--all", "wants_all", is_flag=True, help="Show what isn't concerned or is as always, too."
+)
 @as_json
 @click.pass_obj
 def explain(
@@ -172,24 +175,38 @@ def exit_code(answer: rpc.ExplainResponse) -> int:
 
 def show(answer: rpc.ExplainResponse, *, coloured: bool, wants_all: bool) -> None:
     """Print *answer* as a list of steps, then what comes of them."""
-    steps = [
-        step for step in answer.steps if wants_all or step.verdict != rpc.ExplainStep.VERDICT_IDLE
-    ]
+    steps = [step for step in answer.steps if wants_all or _matters(step)]
     names = [step.name.removeprefix(FILTERS) if step.name else step.stage for step in steps]
     stages = [step.stage for step in steps]
     wide, wider = max(map(len, stages), default=0), min(max(map(len, names), default=0), 44)
+    before = ""
     for step, name in zip(steps, names, strict=True):
         mark, colour = SHOWN.get(step.verdict, ("?", "magenta"))
         head = f"{mark} {step.stage:<{wide}}  {name:<{wider}}  "
         click.echo(_style(head, colour, coloured=coloured) + step.says, color=coloured)
-        if step.object:
-            who = f", revision {step.revision} by {step.actor}" if step.revision else ""
+        if step.object and step.object != before:
+            who = f", revision {step.revision} by {_who(step.actor)}" if step.revision else ""
             indent = " " * (wide + wider + 6)
             told = _style(f"{indent}{step.object}{who}", "bright_black", coloured=coloured)
             click.echo(told, color=coloured)
+            before = step.object
     click.echo()
     for line in _outcome(answer):
         click.echo(line)
+
+
+def _matters(step: rpc.ExplainStep) -> bool:
+    """Whether a step says more than that all is as always."""
+    if step.stage in PLAIN_STAGES:
+        return step.verdict not in (
+            rpc.ExplainStep.VERDICT_CHOSEN,
+            rpc.ExplainStep.VERDICT_DEPENDS,
+        )
+    return step.verdict != rpc.ExplainStep.VERDICT_IDLE
+
+
+def _who(actor: str) -> str:
+    return actor.removeprefix("spiffe://aerofusion/")
 
 
 def _outcome(answer: rpc.ExplainResponse) -> Sequence[str]:
