@@ -61,8 +61,8 @@ class Templates:
 
     def find(self, method: str, path: str) -> tuple[Binding, list[tuple[str, str]]] | None:
         """Return the binding of a path without query, and its variables' values as they stand."""
-        parts = self._parts(path)
-        binding = _look(self._root, parts, method)
+        parts, verb = self._parts(path)
+        binding = _look(self._root, parts, _key(method, verb), _key(_ANY_METHOD, verb))
         if binding is None:
             return None
         values = [
@@ -71,14 +71,18 @@ class Templates:
         ]
         return binding, values
 
-    def _parts(self, path: str) -> list[str]:
+    def _parts(self, path: str) -> tuple[list[str], str]:
+        """Return the segments, and the verb if it is one that some template has."""
         colon, slash = path.rfind(":"), path.rfind("/")
-        if colon > slash and path[colon + 1 :] in self._custom_verbs:
-            path = f"{path[:colon]}/{path[colon + 1 :]}"
+        verb = path[colon + 1 :] if colon > slash else ""
+        if verb in self._custom_verbs:
+            path = path[:colon]
+        else:
+            verb = ""
         parts = path[1:].split("/")
         while parts and not parts[-1]:
             parts.pop()
-        return parts
+        return parts, verb
 
     def _add(
         self, method: str, template: str, body: str, grpc_method: str, input_type: Descriptor
@@ -86,7 +90,7 @@ class Templates:
         segments, variables, verb = _parse(template)
         if verb:
             self._custom_verbs.add(verb)
-            segments = [*segments, verb]
+        key = _key(method, verb)
         binding = Binding(
             grpc_method=grpc_method,
             input_type=input_type,
@@ -97,23 +101,29 @@ class Templates:
         node = self._root
         for segment in segments:
             if segment == "**":
-                node.rest[method] = binding
+                node.rest[key] = binding
                 return
             node = node.children.setdefault(segment, _Node())
-        node.bindings[method] = binding
+        node.bindings[key] = binding
 
 
-def _look(node: _Node, parts: Sequence[str], method: str) -> Binding | None:
+def _key(method: str, verb: str) -> str:
+    return f"{method}:{verb}" if verb else method
+
+
+def _look(node: _Node, parts: Sequence[str], *keys: str) -> Binding | None:
     """Literals come before `*`, and that before `**`."""
-    if not parts:
-        found = node.bindings.get(method) or node.bindings.get(_ANY_METHOD)
-        return found or node.rest.get(method) or node.rest.get(_ANY_METHOD)
-    for key in (parts[0], "*"):
-        child = node.children.get(key)
-        found = _look(child, parts[1:], method) if child else None
-        if found is not None:
-            return found
-    return node.rest.get(method) or node.rest.get(_ANY_METHOD)
+    if parts:
+        for segment in (parts[0], "*"):
+            child = node.children.get(segment)
+            found = _look(child, parts[1:], *keys) if child else None
+            if found is not None:
+                return found
+    else:
+        for key in keys:
+            if key in node.bindings:
+                return node.bindings[key]
+    return next((node.rest[key] for key in keys if key in node.rest), None)
 
 
 def _parse(template: str) -> tuple[list[str], list[tuple[str, int, int]], str]:

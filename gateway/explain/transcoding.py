@@ -20,8 +20,9 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64),
 }
+_TRUTHS = frozenset({"true", "t", "yes", "y", "1", "false", "f", "no", "n", "0"})
 _FREE = (FieldDescriptor.CPPTYPE_STRING,)
-_INTEGER = re.compile(r"-?[0-9]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 def transcoder(exchange: Exchange, name: str, config: Any) -> None:
@@ -118,7 +119,7 @@ def _bad_value(exchange: Exchange, binding: Any, values: Any) -> str:
             if not _INTEGER.fullmatch(value) or not least <= int(value) < end:
                 return f"{value} is no value for the field {name}."
         elif target.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-            if value not in ("true", "false"):
+            if value.lower() not in _TRUTHS:
                 return f"{value} is no value for the field {name}."
         elif target.cpp_type not in _FREE:
             raise NotModelled(f"the field {name} in a path or query")
