@@ -49,13 +49,13 @@ class Configuration:
 
     def scope(self, element: str) -> str | None:
         """Return the route configuration for requests whose scope key is *element*."""
+        named = self.get("SRDS", element)
+        if named is not None and _key(named) == element:
+            return str(named.route_configuration_name)
         if self._scopes is None:
             self._scopes = {}
             for scope in self.all("SRDS"):
-                fragments = scope.key.fragments
-                if len(fragments) != 1 or scope.on_demand:
-                    raise NotModelled("a scope key of several fragments, or on demand")
-                self._scopes[fragments[0].string_key] = scope.route_configuration_name
+                self._scopes[_key(scope)] = scope.route_configuration_name
         return self._scopes.get(element)
 
     def unpack(self, packed: Any) -> Any:
@@ -85,3 +85,10 @@ class Configuration:
             name = BY_KEY[key].type_url.removeprefix(TYPE_URL)
             self._read[where] = message_class(name).FromString(found.value)
         return self._read[where]
+
+
+def _key(scope: Any) -> str:
+    fragments = scope.key.fragments
+    if len(fragments) != 1 or scope.on_demand:
+        raise NotModelled("a scope key of several fragments, or on demand")
+    return str(fragments[0].string_key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import re2
+
 from gateway.explain.configuration import Configuration
 from gateway.explain.exchange import Exchange
 from gateway.explain.filters import append
@@ -74,16 +76,33 @@ def _forward(exchange: Exchange, name: str, route: Any, given: dict[str, Any]) -
         *("hedge_policy", "request_mirror_policies", "upgrade_configs", "rate_limits"),
         *("prefix_rewrite", "regex_rewrite", "host_rewrite_literal", "include_vh_rate_limits"),
         *("append_x_forwarded_host", "flush_timeout", "auto_host_rewrite"),
-        *("internal_redirect_policy", "host_rewrite", "path_rewrite"),
+        "internal_redirect_policy",
     )
     for holder in exchange.found.holders[::-1]:
         for option in holder.request_headers_to_add:
             append(exchange, option)
+    _rewrite(exchange, route)
     facts = tuple(times(action))
     says = "It is sent on" + ("" if not facts else f", with {_listed(facts)}") + "."
     exchange.step("filter", name, Verdict.PASSED, says, facts=facts, **given)
     exchange.answer = None
     clusters(exchange, action)
+
+
+def _rewrite(exchange: Exchange, route: Any) -> None:
+    """Make path and host what the service is to see."""
+    action, headers = route.route, exchange.headers
+    path, mark, query = headers.path.partition("?")
+    if action.prefix_rewrite:
+        kind = route.match.WhichOneof("path_specifier")
+        matched = path if kind == "safe_regex" else getattr(route.match, kind)
+        path = action.prefix_rewrite + path[len(matched) :]
+    elif action.HasField("regex_rewrite"):
+        pattern = action.regex_rewrite.pattern.regex
+        path = re2.sub(pattern, action.regex_rewrite.substitution, path)
+    headers.set(":path", path + mark + query)
+    if action.host_rewrite_literal:
+        headers.set(":authority", action.host_rewrite_literal)
 
 
 def _listed(facts: Sequence[tuple[str, str]]) -> str:

@@ -290,6 +290,71 @@ def test_a_route_with_a_field_that_is_not_known_is_not_guessed(snapshot):
     assert found.answer.by == "nobody"
 
 
+@pytest.mark.parametrize(
+    ("match", "action", "path", "expected"),
+    [
+        ({"prefix": "/a/"}, {"prefix_rewrite": "/"}, "/a/b?c=d", "/b?c=d"),
+        ({"path_separated_prefix": "/a"}, {"prefix_rewrite": "/x"}, "/a/b", "/x/b"),
+        ({"path": "/a/b"}, {"prefix_rewrite": "/whole"}, "/a/b?q=1", "/whole?q=1"),
+        (
+            {"safe_regex": {"regex": "/a/([0-9]+)/.*"}},
+            {
+                "regex_rewrite": {
+                    "pattern": {"regex": "/a/([0-9]+)/(.*)"},
+                    "substitution": r"/\2/\1",
+                }
+            },
+            "/a/7/b",
+            "/b/7",
+        ),
+    ],
+)
+def test_a_path_is_rewritten_for_the_service(snapshot, match, action, path, expected):
+    routes = make("envoy.config.route.v3.RouteConfiguration")
+    routes.ParseFromString(snapshot.resources["RDS"]["echo"].value)
+    route = routes.virtual_hosts[0].routes[0]
+    route.match.CopyFrom(make("envoy.config.route.v3.RouteMatch", **match))
+    kind = "envoy.config.route.v3.RouteAction"
+    route.route.CopyFrom(make(kind, cluster="services/echo", **action))
+    scope = snapshot.resources["SRDS"]["echo"]
+    moved = make("envoy.config.route.v3.ScopedRouteConfiguration")
+    moved.ParseFromString(scope.value)
+    moved.name = "a"
+    moved.key.fragments[0].string_key = "a"
+    changed = snapshot.changed(
+        8,
+        [
+            ("RDS", resource("echo", routes.SerializeToString())),
+            ("SRDS", resource("a", moved.SerializeToString())),
+        ],
+    )
+    call = Call(method="GET", path=path, claims=OPERATOR)
+    found = explain(Configuration(changed), call)
+    assert found.answer.by == "service"
+    assert found.path == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "verdict"),
+    [
+        ({"direct_response": {"status": 418}}, 418, Verdict.REFUSED),
+        ({"direct_response": {"status": 204}}, 204, Verdict.ANSWERED),
+        ({"redirect": {"response_code": "PERMANENT_REDIRECT"}}, 308, Verdict.ANSWERED),
+    ],
+)
+def test_a_route_may_answer_by_itself(snapshot, action, status, verdict):
+    routes = make("envoy.config.route.v3.RouteConfiguration")
+    routes.ParseFromString(snapshot.resources["RDS"]["echo"].value)
+    made = make("envoy.config.route.v3.Route", match={"prefix": "/"}, name="hosts/x", **action)
+    routes.virtual_hosts[0].routes[0].CopyFrom(made)
+    changed = snapshot.changed(8, [("RDS", resource("echo", routes.SerializeToString()))])
+    call = Call(method="GET", path="/echo/x", claims=OPERATOR)
+    found = explain(Configuration(changed), call)
+    assert found.answer.http_status == status
+    assert found.steps[-1].verdict is verdict
+    assert found.steps[-1].object == "hosts/x"
+
+
 RECORD = {
     "time": "2026-11-24T11:00:00Z",
     "attributes": {
