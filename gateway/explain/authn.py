@@ -110,8 +110,8 @@ class _Verifier:
         return self._optional(list(self._config.providers), kind)
 
     def _any(self, requirements: Any) -> str:
-        """The last of several reasons is told; what allows none is asked last."""
-        status = tokens.OK
+        """One must be content; what allows that there is none is asked last."""
+        reasons: list[str] = []
         optional = ""
         used: list[str] = []
         for one in requirements:
@@ -123,10 +123,17 @@ class _Verifier:
                 used.append(one.provider_name)
             elif kind == "provider_and_audiences":
                 used.append(one.provider_and_audiences.provider_name)
-            status = self.verify(one)
-            if status == tokens.OK:
-                return status
-        return self._optional(used, optional) if optional else status
+            reasons.append(self.verify(one))
+            if reasons[-1] == tokens.OK:
+                return tokens.OK
+        if optional:
+            return self._optional(used, optional)
+        # Versions of Envoy differ in which of several reasons they tell, and so in the status.
+        particular = [one for one in reasons if one not in (tokens.MISSED, tokens.UNKNOWN_ISSUER)]
+        told = particular[-1] if particular else reasons[-1]
+        if tokens.AUDIENCE in (told, reasons[-1]) and told != reasons[-1]:
+            raise NotModelled("which of several issuers' refusals is told")
+        return told
 
     def _optional(self, providers: list[str], kind: str) -> str:
         """A token may be missing; one that is there must be good, unless it may fail, too."""
