@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -118,8 +117,9 @@ def _request(path: str | None, log_line: str | None, options: dict[str, Any]) ->
         request.token = _text(options["token"])
     if options["claims"] is not None:
         try:
-            request.claims.update(json.loads(options["claims"]))
-        except (ValueError, TypeError) as error:
+            json_format.Parse(options["claims"], request.claims)
+            request.claims.SetInParent()
+        except json_format.ParseError as error:
             raise MeshctlError(
                 f"The claims are no JSON object: {error}.",
                 '--claims \'{"sub": "passengers/p1"}\'',

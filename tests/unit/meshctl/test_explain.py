@@ -3,7 +3,9 @@
 import pytest
 
 from aerofusion.gateway.v1 import explain_service_pb2 as rpc
+from meshctl import exits
 from meshctl.cli.explain import exit_code, show
+from meshctl.cli.main import run
 
 
 def answer(**fields):
@@ -53,6 +55,25 @@ PREFLIGHT = rpc.ExpectedAnswer(source=rpc.ExpectedAnswer.SOURCE_EDGE, http_statu
 )
 def test_the_exit_code_says_what_would_become_of_it(fields, code):
     assert exit_code(answer(**fields)) == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("/x", "--log-line", "y"),
+        ("/x", "-H", "bad"),
+        ("/x", "--claims", "7"),
+        ("/x", "--body", "z"),
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(words, tmp_path):
+    assert run(["--state", str(tmp_path), "explain", *words]) == exits.USAGE
+
+
+def test_without_a_mesh_there_is_nobody_to_ask(tmp_path):
+    words = ["/pkg.Service/Method", "--claims", "{}"]
+    assert run(["--state", str(tmp_path), "explain", *words]) == exits.UNAVAILABLE
 
 
 def test_a_refusal_names_who_made_it_so(capsys):
