@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from gateway.xds.resources import since
 from gateway.xds.subscription import ERROR_LENGTH_MAX, Push, Refusal, Request, Standing, blame
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.xds.resources import Resource, ResourceType
 
@@ -44,8 +45,10 @@ class DeltaSubscription:
         self._suspects: list[frozenset[str]] = []
         self._unanswered = False
         """The client asked for everything and waits: that there is nothing must be said, too."""
-        self._settled_on: Mapping[str, Resource] | None = None
-        """Target for which nothing was left to do; nothing has happened since."""
+        self._seen: Mapping[str, Resource] | None = None
+        """The target that was last looked at."""
+        self._open: set[str] | None = None
+        """Names of which something may be left to do on the way to it; None: of any."""
 
     @property
     def busy(self) -> bool:
@@ -55,7 +58,6 @@ class DeltaSubscription:
         return len(self._held)
 
     def on_request(self, request: Request, now: float) -> Sequence[Refusal]:
-        self._settled_on = None
         refusals: Sequence[Refusal] = ()
         if self.pending is not None and request.nonce == self.pending.nonce:
             push, self.pending = self.pending, None
@@ -73,18 +75,20 @@ class DeltaSubscription:
         return refusals
 
     def offer(self, target: Mapping[str, Resource], nonce: str, *, removals: bool) -> Push | None:
-        if self.busy or target is self._settled_on:
+        if self.busy:
             return None
         # What is gone and comes back gets a new chance, were it the same.
         for name in [name for name in self._refused if name not in target]:
             del self._refused[name]
-        upserts = self._take(self._suspected(target))
-        gone = list(self._missing(target))
-        if removals:
-            gone += sorted(self._obsolete(target))
+        names = self._look_at(target)
+        due = self._due(names, target)
+        missing = sorted(self._missing(names, target))
+        obsolete = sorted(self._obsolete(names, target))
+        self._seen = target
+        self._open = {*(item.name for item in due), *missing, *obsolete}
+        upserts = self._take(self._suspected(due))
+        gone = missing + obsolete if removals else missing
         if not upserts and not gone and not self._unanswered:
-            if removals:
-                self._settled_on = target
             return None
         content = ",".join([*(f"{r.name}={r.version}" for r in upserts), *gone])
         self.pending = Push(
@@ -103,13 +107,15 @@ class DeltaSubscription:
         asked = self._names.intersection(names)
         if asked:
             self._again |= asked
-            self._settled_on = None
+            self._reopen(asked)
 
     def _subscribe(self, names: Iterable[str], *, held: Mapping[str, str]) -> None:
         for name in names:
             if name == "*":
                 self._wildcard = True
+                self._open = None
                 continue
+            self._reopen((name,))
             if name not in held and (name in self._names or name in self._held):
                 self._again.add(name)  # Asked for again: it may have been dropped meanwhile.
             self._names.add(name)
@@ -119,8 +125,10 @@ class DeltaSubscription:
         for name in names:
             if name == "*":
                 self._wildcard = False
+                self._open = None
                 self._forget(set(self._held) - self._names)
                 continue
+            self._reopen((name,))
             if name not in self._names:
                 continue
             self._names.discard(name)
@@ -170,23 +178,41 @@ class DeltaSubscription:
         self._refused.update({item.name: item.version for item in named})
         return [Refusal(kind=self.kind, resource=item, error=error) for item in named]
 
-    def _due(self, target: Mapping[str, Resource]) -> list[Resource]:
+    def _reopen(self, names: Iterable[str]) -> None:
+        if self._open is not None:
+            self._open.update(names)
+
+    def _look_at(self, target: Mapping[str, Resource]) -> Collection[str]:
+        """
+        Return the names of which something may be left to do.
+
+        What was settled stays so until the target differs, or the client says something. What is
+        out is among `_open`, so that its answer needs no note here.
+        """
+        differing = since(target, self._seen)
+        if self._open is None or differing is None:
+            return {*self._names, *self._held, *self._maybe, *(target if self._wildcard else ())}
+        return self._open.union(differing) if differing else self._open
+
+    def _wants(self, name: str) -> bool:
+        return self._wildcard or name in self._names
+
+    def _due(self, names: Iterable[str], target: Mapping[str, Resource]) -> list[Resource]:
         held, refused = self._held, self._refused
         doubtful = self._again | self._maybe
-        names = target if self._wildcard else self._names
         due = [
             item
             for name in names
             if (item := target.get(name)) is not None
             and (held.get(name) != item.version or name in doubtful)
             and refused.get(name) != item.version
+            and self._wants(name)
         ]
         due.sort(key=lambda item: item.name)
         return due
 
-    def _suspected(self, target: Mapping[str, Resource]) -> Iterator[Resource]:
+    def _suspected(self, due: list[Resource]) -> Iterator[Resource]:
         """Yield what is due, of the first group of suspects only while there are any."""
-        due = self._due(target)
         while self._suspects:
             group = [item for item in due if item.name in self._suspects[0]]
             del self._suspects[0]
@@ -206,13 +232,23 @@ class DeltaSubscription:
             taken.append(item)
         return taken
 
-    def _missing(self, target: Mapping[str, Resource]) -> Iterator[str]:
+    def _missing(self, names: Iterable[str], target: Mapping[str, Resource]) -> Iterator[str]:
         """Yield names asked for of which there is nothing, so that the client need not wait."""
-        for name in sorted(self._names - self._absent):
-            if name not in target and name not in self._held and name not in self._maybe:
+        for name in names:
+            if (
+                name not in target
+                and name in self._names
+                and name not in self._absent
+                and name not in self._held
+                and name not in self._maybe
+            ):
                 yield name
 
-    def _obsolete(self, target: Mapping[str, Resource]) -> Iterator[str]:
-        for name in self._held.keys() | self._maybe:
-            if name not in target and (self._wildcard or name in self._names):
+    def _obsolete(self, names: Iterable[str], target: Mapping[str, Resource]) -> Iterator[str]:
+        for name in names:
+            if (
+                name not in target
+                and (name in self._held or name in self._maybe)
+                and self._wants(name)
+            ):
                 yield name

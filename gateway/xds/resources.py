@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,51 @@ def resource(name: str, value: bytes) -> Resource:
     return Resource(name, hashlib.sha256(value).hexdigest()[:16], value)
 
 
-Resources = MappingProxyType[str, Resource]
-"""Resources of one type by name."""
+STATES_REMEMBERED = 64
+"""How many changes ago a state may be for `since` to tell what differs from it."""
 
-NO_RESOURCES: Resources = MappingProxyType({})
+
+class Resources(dict[str, Resource]):
+    """Resources of one type by name, never changed once made. Knows what differs from before."""
+
+    __slots__ = ("before", "state")
+
+    def __init__(self, items: Mapping[str, Resource] | None = None) -> None:
+        super().__init__(items or {})
+        self.state = object()
+        """Stands for these, without holding them."""
+        self.before: tuple[tuple[object, frozenset[str]], ...] = ()
+        """The states before, newest first, and the names in which the next one differed."""
+
+    def with_changes(self, changes: Mapping[str, Resource | None]) -> Resources:
+        """Return these with *changes*; None: gone."""
+        made = Resources(self)
+        for name, item in changes.items():
+            if item is None:
+                made.pop(name, None)
+            else:
+                made[name] = item
+        made.before = ((self.state, frozenset(changes)), *self.before[: STATES_REMEMBERED - 1])
+        return made
+
+
+def since(
+    now: Mapping[str, Resource], earlier: Mapping[str, Resource] | None
+) -> Collection[str] | None:
+    """Return all names that may differ between the two; None: perhaps all, nobody remembers."""
+    if earlier is now:
+        return ()
+    if not (isinstance(now, Resources) and isinstance(earlier, Resources)):
+        return None
+    found: set[str] = set()
+    for state, names in now.before:
+        found |= names
+        if state is earlier.state:
+            return found
+    return None
+
+
+NO_RESOURCES = Resources()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +144,16 @@ class Snapshot:
             removals: Type key and name; one that isn't there is ignored.
 
         """
-        copies: dict[str, dict[str, Resource]] = {}
+        changes: dict[str, dict[str, Resource | None]] = {}
         for key, name in removals:
             if name in self.resources.get(key, NO_RESOURCES):
-                copies.setdefault(key, dict(self.resources[key])).pop(name, None)
+                changes.setdefault(key, {})[name] = None
         for key, item in upserts:
-            current = copies.get(key) or self.resources.get(key, NO_RESOURCES)
-            if current.get(item.name) != item:
-                if key not in copies:
-                    copies[key] = dict(self.resources.get(key, NO_RESOURCES))
-                copies[key][item.name] = item
+            ours = changes.get(key, {})
+            current = self.resources.get(key, NO_RESOURCES).get(item.name)
+            if item.name in ours or current != item:
+                changes.setdefault(key, {})[item.name] = item
         resources = dict(self.resources)
-        resources.update({key: MappingProxyType(copy) for key, copy in copies.items()})
+        for key, ours in changes.items():
+            resources[key] = resources.get(key, NO_RESOURCES).with_changes(ours)
         return Snapshot(revision=revision, resources=MappingProxyType(resources))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from gateway.xds.resources import BY_KEY, Resource, Snapshot
+from gateway.xds.resources import BY_KEY, RESOURCE_TYPES, Resource, Snapshot, since
 
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Verdicts:
     def __init__(self) -> None:
         self._accepted: dict[Key, Resource] = {}
         self._refused: dict[Key, Verdict] = {}
+        self._fresh: set[Key] = set()
+        """Accepted since `forget`."""
+        self._snapshot = Snapshot()
+        """What `forget` was last told of."""
 
     def accept(self, push: Push) -> bool:
         """Take note of an acknowledged response; returns whether that lifts a refusal."""
@@ -51,6 +55,7 @@ class Verdicts:
         for item in push.upserts:
             key = (push.kind.key, item.name)
             self._accepted[key] = item
+            self._fresh.add(key)
             known = self._refused.get(key)
             if known is not None and known.refusal.resource == item:
                 del self._refused[key]
@@ -90,5 +95,13 @@ class Verdicts:
 
     def forget(self, snapshot: Snapshot) -> None:
         """Drop what was accepted of resources that *snapshot* no longer has."""
-        for key, name in [k for k in self._accepted if k[1] not in snapshot.of(BY_KEY[k[0]])]:
-            del self._accepted[key, name]
+        doubtful, self._fresh = self._fresh, set()
+        for kind in RESOURCE_TYPES:
+            names = since(snapshot.of(kind), self._snapshot.of(kind))
+            if names is None:
+                names = [name for key, name in self._accepted if key == kind.key]
+            doubtful.update((kind.key, name) for name in names)
+        for key, name in doubtful:
+            if name not in snapshot.of(BY_KEY[key]):
+                self._accepted.pop((key, name), None)
+        self._snapshot = snapshot

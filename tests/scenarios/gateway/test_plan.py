@@ -13,13 +13,12 @@ A file named `sotw_...` is about the state-of-the-world variant; there `request`
 import re
 import shlex
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.plan import Plan
-from gateway.xds.resources import BY_KEY, Resource, Snapshot
+from gateway.xds.resources import BY_KEY, Resource, Resources, Snapshot
 from gateway.xds.sotw import SotwSubscription
 from gateway.xds.subscription import Request
 
@@ -52,7 +51,7 @@ class Interpreter:
                 name, version = word.split("=")
                 resources[kind][name] = Resource(name, version, b"x")
         self.revision += 1
-        frozen = {key: MappingProxyType(value) for key, value in resources.items()}
+        frozen = {key: Resources(value) for key, value in resources.items()}
         self.plan.on_snapshot(Snapshot(revision=self.revision, resources=frozen))
         return []
 

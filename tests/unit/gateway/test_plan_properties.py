@@ -1,7 +1,5 @@
 """Any conversation with a delta client ends with the client holding what it should."""
 
-from types import MappingProxyType
-
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -82,8 +80,9 @@ class Conversation(RuleBasedStateMachine):
         spare=st.sets(st.sampled_from(CLUSTERS)),
         touched=st.sets(st.sampled_from(CLUSTERS)),
         bad=st.sets(st.sampled_from(CLUSTERS + ROUTES)),
+        anew=st.booleans(),
     )
-    def change(self, routes, spare, touched, bad):
+    def change(self, routes, spare, touched, bad, anew):
         """Publish a snapshot in which every route leads to a cluster that is there."""
         self.version += 1
         clusters = set(routes.values()) | spare
@@ -98,13 +97,13 @@ class Conversation(RuleBasedStateMachine):
         if self.refuses:
             self.bad |= {("CDS", n, self.content[n]) for n in bad & self.content.keys()}
             self.bad |= {("RDS", n, self.routes[n]) for n in bad & self.routes.keys()}
-        self.snapshot = Snapshot(
-            revision=self.version,
-            resources={
-                "CDS": MappingProxyType({n: Resource(n, v, b"") for n, v in self.content.items()}),
-                "RDS": MappingProxyType({n: Resource(n, v, b"") for n, v in self.routes.items()}),
-            },
-        )
+        upserts = [("CDS", Resource(n, v, b"")) for n, v in self.content.items()]
+        upserts += [("RDS", Resource(n, v, b"")) for n, v in self.routes.items()]
+        # Made from nothing, a snapshot doesn't know what differs from the one before.
+        before = Snapshot() if anew else self.snapshot
+        removals = [("CDS", name) for name in CLUSTERS if name not in self.content]
+        removals += [("RDS", name) for name in ROUTES if name not in self.routes]
+        self.snapshot = before.changed(self.version, upserts, removals)
         self.plan.on_snapshot(self.snapshot)
         self._step()
 

@@ -1,10 +1,9 @@
 """What one client refused is withheld from the others, and only that."""
 
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 from gateway.xds.feed import Feed, Flavour
-from gateway.xds.resources import BY_KEY, Resource, Snapshot
+from gateway.xds.resources import BY_KEY, Resource, Resources, Snapshot
 from gateway.xds.subscription import Push, Refusal, blame
 from gateway.xds.verdicts import Verdicts
 
@@ -15,7 +14,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def snapshot(**versions):
     found = {name: Resource(name, version, b"") for name, version in versions.items()}
-    return Snapshot(revision=1, resources={"CDS": MappingProxyType(found)})
+    return Snapshot(revision=1, resources={"CDS": Resources(found)})
 
 
 def push(**versions):
