@@ -14,7 +14,8 @@ import structlog
 from opentelemetry import metrics
 
 from gateway.changes.receipts import Refused
-from gateway.compile.envoy_api import make, message_class
+from gateway.compile.envoy_api import message_class
+from gateway.xds import wire
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.feed import Feed, Flavour
 from gateway.xds.plan import Plan
@@ -35,7 +36,6 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
 SOTW_METHOD = f"/{SERVICE}/StreamAggregatedResources"
 
-_DISCOVERY = "envoy.service.discovery.v3"
 _MAY_BE_EDGE = frozenset({"edge", "operator"})
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ class _Variant:
 
     subscription: Callable[[ResourceType], Any]
     read: Callable[[Any], Request]
-    write: Callable[[Push], Any]
+    write: Callable[[Push], bytes]
 
 
 class Session:
@@ -115,8 +115,8 @@ class AggregatedDiscovery:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             method.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(
                 self._handler(variant),
-                request_deserializer=message_class(f"{_DISCOVERY}.{message}Request").FromString,
-                response_serializer=lambda response: response.SerializeToString(),
+                request_deserializer=message_class(f"{wire.DISCOVERY}.{message}Request").FromString,
+                response_serializer=bytes,
             )
             for method, message, variant in (
                 (DELTA_METHOD, "DeltaDiscovery", _DELTA),
@@ -282,63 +282,5 @@ def _user_agent(node: Any) -> str:
     return f"{node.user_agent_name} {number}".strip()[:100]
 
 
-def _read_delta(message: Any) -> Request:
-    return Request(
-        names=tuple(message.resource_names_subscribe),
-        unsubscribe=tuple(message.resource_names_unsubscribe),
-        held=dict(message.initial_resource_versions),
-        nonce=message.response_nonce,
-        error=_error(message),
-    )
-
-
-def _read_sotw(message: Any) -> Request:
-    return Request(
-        names=tuple(message.resource_names),
-        nonce=message.response_nonce,
-        error=_error(message),
-    )
-
-
-def _error(message: Any) -> str:
-    """Return why the client refuses: its presence tells, not its text."""
-    if not message.HasField("error_detail"):
-        return ""
-    return message.error_detail.message or "no reason given"
-
-
-def _write_delta(push: Push) -> Any:
-    return make(
-        f"{_DISCOVERY}.DeltaDiscoveryResponse",
-        type_url=push.kind.type_url,
-        nonce=push.nonce,
-        system_version_info=push.version,
-        resources=[
-            {
-                "name": item.name,
-                "version": item.version,
-                "resource": make(
-                    "google.protobuf.Any", type_url=push.kind.type_url, value=item.value
-                ),
-            }
-            for item in push.upserts
-        ],
-        removed_resources=push.removals,
-    )
-
-
-def _write_sotw(push: Push) -> Any:
-    return make(
-        f"{_DISCOVERY}.DiscoveryResponse",
-        type_url=push.kind.type_url,
-        nonce=push.nonce,
-        version_info=push.version,
-        resources=[
-            make("google.protobuf.Any", type_url=push.kind.type_url, value=item.value)
-            for item in push.upserts
-        ],
-    )
-
-
-_DELTA = _Variant(DeltaSubscription, _read_delta, _write_delta)
-_SOTW = _Variant(SotwSubscription, _read_sotw, _write_sotw)
+_DELTA = _Variant(DeltaSubscription, wire.read_delta, wire.write_delta)
+_SOTW = _Variant(SotwSubscription, wire.read_sotw, wire.write_sotw)
