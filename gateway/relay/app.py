@@ -77,7 +77,7 @@ async def _serve(
     stop: asyncio.Event,
     started: asyncio.Future[int] | None,
 ) -> None:
-    shelf = Shelf(settings.shelf_dir)
+    shelf = Shelf(settings.shelf_dir, pause=limits.shelf_pause)
     await asyncio.to_thread(shelf.load)
     secrets = Secrets()
     secrets.set_workload(workload.material)

@@ -39,3 +39,6 @@ class RelayLimits:
 
     quiet: timedelta = timedelta(seconds=10)
     """How long the gateway must be silent for its answers to count as complete."""
+
+    shelf_pause: timedelta = timedelta(milliseconds=250)
+    """How long the shelf's disk rests between two saves."""

@@ -1,8 +1,8 @@
 """
 The last configuration that Envoy acknowledged, in memory and on disk.
 
-    <folder>/packs/<sha256>       all resources of one type, a DeltaDiscoveryResponse
-    <folder>/manifest-<n>         type to pack; its own SHA-256 is the last line
+    <folder>/packs/<sha256>       some resources of one type, a DeltaDiscoveryResponse
+    <folder>/manifest-<n>         share of a type to pack; its own SHA-256 is the last line
 
 Packs are named by content and never changed. A manifest is written only after its packs
 are on disk. What is read must match its hash; else the manifest before it is taken, so
@@ -15,6 +15,8 @@ import asyncio
 import hashlib
 import json
 import threading
+import zlib
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GENERATIONS_KEPT: Final = 3
-BYTES_MAX: Final = 512 * 1024 * 1024
-"""Largest configuration that is kept; a larger one is served, not stored."""
+SHARES: Final = 16
+"""A type's resources are divided among so many packs: a change writes one of them anew."""
+
+PACK_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Largest share of a type that is kept; a larger one is served, not stored."""
 
 _PREFIX: Final = "manifest-"
 
 Tables = dict[str, dict[str, Item]]
+Share = str
+"""A type and the number of one of its shares, as in a manifest."""
 
 
 class Shelf:
@@ -47,14 +54,17 @@ class Shelf:
 
     Args:
         folder: Private to the relay; made if it isn't there.
+        pause: How long `run` rests after it has saved: what comes meanwhile is saved as one.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pause: timedelta = timedelta(0)) -> None:
         self._folder = folder
+        self._pause_s = pause.total_seconds()
         self._dirty = asyncio.Event()
         self._saved: dict[str, str] = {}
-        self._stale: set[str] = set()
+        self._stale: set[Share] = set()
+        self._members: dict[Share, dict[str, Item]] = {}
         self._generation = 0
         self._writing = threading.Lock()
         self._damaged = metrics.get_meter("gateway").create_counter(
@@ -72,7 +82,7 @@ class Shelf:
             self._generation = max(self._generation, number)
             try:
                 packs = self._read_manifest(number)
-                self.tables = {url: self._read_pack(pack) for url, pack in packs.items()}
+                found = {share: self._read_pack(pack) for share, pack in packs.items()}
             except (OSError, ValueError) as error:
                 self._damaged.add(1)
                 log.error(  # noqa: TRY400 - it is handled: the one before is taken
@@ -80,6 +90,12 @@ class Shelf:
                 )
                 continue
             self._saved = packs
+            for share, members in found.items():
+                type_url = share.partition("#")[0]
+                if share == type_url:  # As it was written before types were divided.
+                    del self._saved[share]
+                self.keep(type_url, members.values(), ())
+            self._stale = {share for share in self._members if share not in self._saved}
             log.info(
                 "relay.generation_loaded",
                 generation=number,
@@ -90,12 +106,21 @@ class Shelf:
     def keep(self, type_url: str, items: Iterable[Item], removed: Iterable[str]) -> None:
         """Put *items* on the shelf in place of their namesakes, and take *removed* off it."""
         table = self.tables.setdefault(type_url, {})
+        stale = set()
         for item in items:
+            share = _share(type_url, item.name)
+            if table.get(item.name) != item:
+                stale.add(share)
             table[item.name] = item
+            self._members.setdefault(share, {})[item.name] = item
         for name in removed:
-            table.pop(name, None)
-        self._stale.add(type_url)
-        self._dirty.set()
+            if table.pop(name, None) is not None:
+                share = _share(type_url, name)
+                del self._members[share][name]
+                stale.add(share)
+        self._stale |= stale
+        if stale:
+            self._dirty.set()
 
     def keep_only(self, type_url: str, names: frozenset[str]) -> None:
         """Take all but *names* off the shelf."""
@@ -115,33 +140,35 @@ class Shelf:
                 log.error("relay.save_failed", error=str(error))  # noqa: TRY400 - told, and retried
                 self._dirty.set()
                 await asyncio.sleep(1.0)
+            await asyncio.sleep(self._pause_s)  # paces
 
     async def save(self) -> None:
         """Make the shelf as it is now durable. Raises OSError."""
         stale, self._stale = self._stale, set()
         if not stale:
             return
-        changed = {url: tuple(self.tables[url].values()) for url in stale}
+        changed = {share: tuple(self._members[share].values()) for share in stale}
         try:
             await asyncio.to_thread(self._write, changed)
         except OSError:
             self._stale |= stale
             raise
 
-    def _write(self, changed: dict[str, tuple[Item, ...]]) -> None:
+    def _write(self, changed: dict[Share, tuple[Item, ...]]) -> None:
         with self._writing:  # A save that was cancelled goes on in its thread.
             self._write_generation(changed)
 
-    def _write_generation(self, changed: dict[str, tuple[Item, ...]]) -> None:
+    def _write_generation(self, changed: dict[Share, tuple[Item, ...]]) -> None:
         packs = dict(self._saved)
-        for type_url, items in changed.items():
+        for share, items in changed.items():
+            type_url = share.partition("#")[0]
             ordered = tuple(sorted(items, key=lambda item: item.name))
-            if sum(len(item.body) for item in ordered) > BYTES_MAX:
-                log.error("relay.type_too_large", type_url=type_url, bytes_max=BYTES_MAX)
+            if sum(len(item.body) for item in ordered) > PACK_BYTES_MAX:
+                log.error("relay.share_too_large", share=share, bytes_max=PACK_BYTES_MAX)
                 continue
             data = serialise_answer(Answer(type_url=type_url, nonce="", items=ordered))
-            packs[type_url] = hashlib.sha256(data).hexdigest()
-            path = self._folder / "packs" / packs[type_url]
+            packs[share] = hashlib.sha256(data).hexdigest()
+            path = self._folder / "packs" / packs[share]
             if not path.exists():
                 replace_private(path, data)
         if packs == self._saved:
@@ -190,3 +217,7 @@ class Shelf:
             return {item.name: item for item in parse_answer(data).items}
         except DecodeError as error:
             raise ValueError(f"pack {digest} cannot be read") from error
+
+
+def _share(type_url: str, name: str) -> Share:
+    return f"{type_url}#{zlib.crc32(name.encode()) % SHARES}"

@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import pytest
 
 from gateway.compile.envoy_api import make
@@ -109,6 +112,34 @@ async def test_keeping_only_some_drops_the_others(tmp_path):
     await shelf.save()
 
     assert loaded(tmp_path) == {CDS: {"b": "1"}}
+
+
+async def test_a_change_writes_a_small_share_of_a_type_anew(tmp_path):
+    shelf = await filled(tmp_path)
+    shelf.keep(CDS, [cluster(f"c{number}") for number in range(500)], [])
+    await shelf.save()
+    before = set((tmp_path / "packs").iterdir())
+    shelf.keep(CDS, [cluster("c7", "2")], [])
+    await shelf.save()
+
+    (written,) = set((tmp_path / "packs").iterdir()) - before
+    assert written.stat().st_size < sum(path.stat().st_size for path in before) / 5
+    assert loaded(tmp_path) == {CDS: {f"c{n}": "2" if n == 7 else "1" for n in range(500)}}
+
+
+async def test_what_was_saved_before_types_were_divided_is_found(tmp_path):
+    shelf = await filled(tmp_path, "1")
+    manifest = tmp_path / "manifest-1"
+    (digest,) = json.loads(manifest.read_text().splitlines()[0])["packs"].values()
+    body = json.dumps({"packs": {CDS: digest}})
+    manifest.write_text(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n")
+
+    assert loaded(tmp_path) == {CDS: {"a": "1"}}
+    shelf = Shelf(tmp_path)
+    shelf.load()
+    shelf.keep(CDS, [cluster("b")], [])
+    await shelf.save()
+    assert loaded(tmp_path) == {CDS: {"a": "1", "b": "1"}}
 
 
 async def test_a_failing_disk_loses_no_change(tmp_path, monkeypatch):
