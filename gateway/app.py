@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import (
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.settings import Settings
+    from gateway.store.catalog import Revision
     from meshkit.bus import Bus
     from meshkit.identity import Workload
 
 CHANGED = "gateway.catalog"
-"""The bus's subject for "the catalog has changed"; the message is empty."""
+"""The bus's subject for "the catalog has changed"; the message is the newest revision, digits."""
 
 
 async def serve(
@@ -160,11 +161,11 @@ class Gateway:
         self.identity.add_to(self.server)
         self.identity.signing.watch(self.control.set_jwks)
         await self.control.start()
-        await self.bus.subscribe(CHANGED, lambda _: self.control.poke())
+        await self.bus.subscribe(CHANGED, self.control.hint)
 
-    def _changed(self) -> None:
-        self.control.poke()
-        self.bus.publish(CHANGED)
+    def _changed(self, made: Sequence[Revision]) -> None:
+        self.control.take(made)
+        self.bus.publish(CHANGED, str(made[-1].revision).encode())
 
 
 def _serve_catalog(gateway: Gateway) -> None:

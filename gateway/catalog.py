@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from meshkit.errors import (
 
 
 if TYPE_CHECKING:
-    from gateway.store.catalog import CatalogStore, Change, Stored
+    from gateway.store.catalog import CatalogStore, Change, Revision, Stored
 
 Edit = Callable[["Stored | None"], Object]
 """What the object shall be, given what it is."""
@@ -40,8 +40,10 @@ class RequestId:
 class CatalogWriter:
     """Writes to the catalog. A change and its audit record are one transaction."""
 
-    def __init__(self, store: CatalogStore, *, changed: Callable[[], None]) -> None:
-        """*changed* is called after each change, and must not block."""
+    def __init__(
+        self, store: CatalogStore, *, changed: Callable[[Sequence[Revision]], None]
+    ) -> None:
+        """*changed* is called after each change with what it made, and must not block."""
         self._store = store
         self._changed = changed
 
@@ -57,6 +59,7 @@ class CatalogWriter:
             before = await _repeated(change, request)
             if before is not None:
                 return before
+            await change.load(_needed(value.name, value))
             if await change.get(value.name) is not None:
                 kind = "ROUTE" if isinstance(value, Route) else "SERVICE"
                 raise AlreadyExists(
@@ -87,6 +90,7 @@ class CatalogWriter:
             repeated = await _repeated(change, request)
             if repeated is not None:
                 return repeated
+            await change.load(_needed(name))
             before = await change.get(name)
             if before is None and not allow_missing:
                 raise not_found(name)
@@ -129,10 +133,9 @@ class CatalogWriter:
     async def change(self, actor: str) -> AsyncIterator[Change]:
         """Open the transaction of a change; those who follow the catalog are told at its end."""
         async with self._store.change(actor) as change:
-            before = change.revision
             yield change
-        if change.revision != before:
-            self._changed()
+        if change.made:
+            self._changed(change.made)
 
     async def prepared(self, before: Stored | None, value: Object) -> Object:
         """Return *value* as it is to be stored: with what only the gateway can fill in."""
@@ -176,6 +179,12 @@ class CatalogWriter:
         return await change.put(before, value)
 
 
+def _needed(name: str, value: Object | None = None) -> list[str]:
+    """Return the names of what a change of *name* looks at, if it comes to be *value*."""
+    references = BY_CLASS[type(value)].references(value) if value is not None else ()
+    return [name, name.partition("/routes/")[0], *references]
+
+
 async def _repeated(change: Change, request: RequestId) -> Stored | None:
     """Return what the same request came to before, or None."""
     if not request.id:
@@ -204,7 +213,10 @@ def _check_digest(request: RequestId, digest: bytes) -> None:
 
 async def _check_fits(change: Change, before: Stored | None, service: Service) -> None:
     """Refuse a service that others are in the way of."""
-    taken = await change.offering(service.grpc_services, but=service.name)
+    old = before.value if before else None
+    had = old.grpc_services if isinstance(old, Service) else ()
+    new = [one for one in service.grpc_services if one not in had]
+    taken = await change.offering(new, but=service.name) if new else ()
     if taken:
         offered, owner = taken[0]
         raise FailedPrecondition(
@@ -213,9 +225,8 @@ async def _check_fits(change: Change, before: Stored | None, service: Service) -
             grpc_service=offered,
             service=owner,
         )
-    old = before.value if before else None
     if isinstance(old, Service):
-        dropped = set(old.grpc_services) - set(service.grpc_services)
+        dropped = set(had) - set(service.grpc_services)
         for route in await change.routes_of(service.name) if dropped else []:
             if isinstance(route.value, Route) and route.value.grpc_service in dropped:
                 raise FailedPrecondition(

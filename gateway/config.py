@@ -12,7 +12,7 @@ from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.catalog import CatalogWriter, RequestId
     from gateway.diff import ObjectChange
@@ -141,6 +141,7 @@ class ConfigWriter:
 
     async def _apply(self, change: Change, wanted: ChangeSet) -> Applied:
         _check(wanted)
+        await change.load(_looked_at(wanted))
         first = change.revision + 1
         before: dict[str, Stored | None] = {}
         after: dict[str, Stored | None] = {}
@@ -159,7 +160,9 @@ class ConfigWriter:
                 continue
             before[value.name] = current
             after[value.name] = await self._writer.put(change, current, value)
-        for name in await _doomed(change, wanted):
+        doomed = await _doomed(change, wanted)
+        await change.load(doomed)
+        for name in doomed:
             current = await change.get(name)
             if current is None:
                 if name in wanted.deletes:
@@ -173,6 +176,14 @@ class ConfigWriter:
             for name in sorted(after)
         ]
         return Applied(first_revision=first, revision=change.revision, changes=tuple(changes))
+
+
+def _looked_at(wanted: ChangeSet) -> Iterator[str]:
+    """Yield the names of what is looked at on the way to *wanted*."""
+    yield from wanted.deletes
+    for value in wanted.objects:
+        yield value.name
+        yield from kinds.BY_CLASS[type(value)].references(value)
 
 
 def _check(wanted: ChangeSet) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 from datetime import timedelta
@@ -27,9 +26,11 @@ if TYPE_CHECKING:
     from gateway.changes.receipts import Receipts, Refused
     from gateway.compile.options import EdgeOptions
     from gateway.model import Catalog, Endpoint, Object
-    from gateway.store.catalog import CatalogStore
+    from gateway.store.catalog import CatalogStore, Revision
 
 REVISIONS_AT_ONCE = 500
+OURS_MAX = 20_000
+"""Revisions made here that wait to be taken; beyond it they are read from the database."""
 
 log = structlog.get_logger()
 
@@ -38,8 +39,9 @@ class Control:
     """
     The way from a committed change to the snapshots of this replica.
 
-    A change of our own and a hint of another replica's wake it; what no hint told it finds by
-    polling. While the database is away it serves what it knows.
+    Changes of our own it is given; a hint of another replica's, or else a poll, makes it look at
+    the database. Revisions have no gaps and their order is that of the commits: what follows the
+    newest known is taken, whoever brings it. While the database is away it serves what it knows.
     """
 
     def __init__(
@@ -64,6 +66,10 @@ class Control:
         """By their first revision, those that wait to be published."""
 
         self._moved: set[str] = set()
+        self._ours: dict[int, Revision] = {}
+        """Made here and not taken yet."""
+
+        self._look = False
         self._wake = asyncio.Event()
         meter = metrics.get_meter("gateway")
         self._duration = meter.create_histogram(
@@ -92,6 +98,22 @@ class Control:
 
     def poke(self) -> None:
         """Look at the database soon. Never blocks."""
+        self._look = True
+        self._wake.set()
+
+    def hint(self, newest: bytes) -> None:
+        """Look at the database soon, unless *newest*, a revision in digits, is known. Never blocks."""
+        known = max(self._ours, default=self._inputs.catalog.revision)
+        if not newest.isdigit() or int(newest) > known:
+            self.poke()
+
+    def take(self, made: Sequence[Revision]) -> None:
+        """Take what a change made here, once it is committed. Never blocks."""
+        if len(self._ours) + len(made) > OURS_MAX:
+            self._ours.clear()
+            self.poke()
+            return
+        self._ours.update({one.revision: one for one in made})
         self._wake.set()
 
     def use(self, preflight: Preflight) -> None:
@@ -109,8 +131,7 @@ class Control:
         if self._preflight is None:
             return ()
         catalog = self._inputs.catalog
-        for name, value in objects.items():
-            catalog = catalog.with_object(catalog.revision, name, value)
+        catalog = catalog.with_objects(catalog.revision, objects)
         changed = {name.partition("/routes/")[0] for name in objects}
         inputs = dataclasses.replace(self._compiled.inputs, catalog=catalog)
         return await self._preflight.try_out(
@@ -150,12 +171,14 @@ class Control:
     async def run(self) -> None:
         """Follow changes until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._poll_s):
                     await self._wake.wait()
+            except TimeoutError:
+                self._look = True
             self._wake.clear()
             try:
-                await self.follow()
+                await self._advance()
             except MeshError as error:
                 log.warning("catalog_unread", reason=error.reason)
 
@@ -167,23 +190,56 @@ class Control:
             Unavailable: The database is away.
 
         """
+        self._look = True
+        await self._advance()
+
+    async def _advance(self) -> None:
         more = True
         while more:
-            catalog = self._inputs.catalog
-            revisions = await self._store.after(catalog.revision, REVISIONS_AT_ONCE)
-            more = len(revisions) == REVISIONS_AT_ONCE
-            changed: set[str] = set()
-            for one in revisions:
-                value = one.stored.value if one.stored else None
-                catalog = catalog.with_object(one.revision, one.object, value)
-                changed.add(one.object.partition("/routes/")[0])
-                batch = self._changes.setdefault(one.change_first, Batch(one.change_first))
-                batch.add(one)
-            if revisions:
-                self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
-                self._changed |= changed
+            revisions: Sequence[Revision] = self._next_of_ours()
+            more = bool(revisions)
+            if not revisions and (self._look or self._ours):
+                revisions = await self._read()
+                more = len(revisions) == REVISIONS_AT_ONCE or bool(revisions and self._ours)
+            self._note(revisions)
             if self._inputs is not self._compiled.inputs:
                 await self._compile()
+
+    async def _read(self) -> Sequence[Revision]:
+        self._look = False
+        try:
+            return await self._store.after(self._inputs.catalog.revision, REVISIONS_AT_ONCE)
+        except MeshError:
+            # What doesn't come from the database needn't wait for it.
+            if self._inputs is not self._compiled.inputs:
+                await self._compile()
+            raise
+
+    def _next_of_ours(self) -> list[Revision]:
+        """Return what follows the newest known without a gap, whole changes if there are many."""
+        found: list[Revision] = []
+        newest = self._inputs.catalog.revision
+        while (one := self._ours.get(newest + 1)) is not None:
+            if len(found) >= REVISIONS_AT_ONCE and one.change_first != found[-1].change_first:
+                break
+            found.append(one)
+            newest = one.revision
+        return found
+
+    def _note(self, revisions: Sequence[Revision]) -> None:
+        if not revisions:
+            return
+        for one in revisions:
+            self._changed.add(one.object.partition("/routes/")[0])
+            batch = self._changes.setdefault(one.change_first, Batch(one.change_first))
+            batch.add(one)
+        newest = revisions[-1].revision
+        catalog = self._inputs.catalog.with_objects(
+            newest, {one.object: one.stored.value if one.stored else None for one in revisions}
+        )
+        self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
+        for number in [number for number in self._ours if number <= newest]:
+            del self._ours[number]
 
     async def _compile(self) -> None:
         started = time.perf_counter()

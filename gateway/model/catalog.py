@@ -48,16 +48,40 @@ class Catalog:
 
     def with_object(self, revision: int, name: str, value: Object | None) -> Catalog:
         """Return the catalog after *revision*, which made *name* be *value*; None: deleted."""
-        services, routes, others = self.services, self.routes, self.others
-        parent, is_route, _ = name.partition("/routes/")
-        if is_route:
-            siblings: Mapping[str, Object] = _with(routes.get(parent, {}), name, value)
-            routes = _with(routes, parent, siblings or None)
-        elif (collection := name.partition("/")[0]) == "services":
-            services = _with(services, name, value)
-        else:
-            others = _with(others, collection, _with(others.get(collection, {}), name, value))
-        return Catalog(revision=revision, services=services, routes=routes, others=others)
+        return self.with_objects(revision, {name: value})
+
+    def with_objects(self, revision: int, objects: Mapping[str, Object | None]) -> Catalog:
+        """Return the catalog after *revision*, which made these be so; None: deleted."""
+        services: dict[str, Any] = {}
+        routes: dict[str, dict[str, Any]] = {}
+        others: dict[str, dict[str, Any]] = {}
+        for name, value in objects.items():
+            parent, is_route, _ = name.partition("/routes/")
+            collection = name.partition("/")[0]
+            if is_route:
+                routes.setdefault(parent, {})[name] = value
+            elif collection == "services":
+                services[name] = value
+            else:
+                others.setdefault(collection, {})[name] = value
+        return Catalog(
+            revision=revision,
+            services=_with(self.services, services),
+            routes=_with(
+                self.routes,
+                {
+                    parent: _with(self.routes.get(parent, _NONE), own) or None
+                    for parent, own in routes.items()
+                },
+            ),
+            others=_with(
+                self.others,
+                {
+                    collection: _with(self.others.get(collection, _NONE), own)
+                    for collection, own in others.items()
+                },
+            ),
+        )
 
     @property
     def hosts(self) -> Mapping[str, Host]:
@@ -107,10 +131,14 @@ class Catalog:
         return None
 
 
-def _with(mapping: Mapping, key: str, value: object) -> Mapping:  # type: ignore[type-arg]
+def _with(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *mapping* with *changes*; None: gone."""
+    if not changes:
+        return mapping
     changed = dict(mapping)
-    if value is None:
-        changed.pop(key, None)
-    else:
-        changed[key] = value
+    for key, value in changes.items():
+        if value is None:
+            changed.pop(key, None)
+        else:
+            changed[key] = value
     return MappingProxyType(changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,62 @@ if TYPE_CHECKING:
 CHAIN_LOCK: Final = 0x6175646974  # "audit": one record at a time, over all replicas.
 FIRST_PREVIOUS: Final = bytes(32)
 _BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line of the log, as the table holds it."""
+
+    seq: int
+    create_time: datetime
+    actor: str
+    action: str
+    """Such as `catalog.update`."""
+
+    resource: str
+    detail: Mapping[str, object]
+    """What changed, JSON. Never a secret."""
+
+    previous_hash: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of the chain; whoever read it holds the lock on it until his transaction ends."""
+
+    seq: int
+    hash: bytes
+
+    def next(
+        self,
+        now: datetime,
+        *,
+        actor: str,
+        action: str,
+        resource: str,
+        detail: Mapping[str, object],
+    ) -> Record:
+        """Return the record that follows."""
+        seq = self.seq + 1
+        return Record(
+            seq=seq,
+            create_time=now,
+            actor=actor,
+            action=action,
+            resource=resource,
+            detail=detail,
+            previous_hash=self.hash,
+            hash=chain_hash(self.hash, seq, now, actor, action, resource, detail),
+        )
+
+
+async def tail(connection: Connection) -> Tail:
+    """Return the end of the chain; no other record is made until the transaction has ended."""
+    assert connection.is_in_transaction(), "a record belongs to what it records"
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", CHAIN_LOCK)
+    last = await connection.fetchrow("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
+    return Tail(last["seq"], last["hash"]) if last else Tail(0, FIRST_PREVIOUS)
 
 
 async def record(
@@ -37,23 +94,21 @@ async def record(
         detail: What changed, JSON. Never a secret.
 
     """
-    assert connection.is_in_transaction(), "a record belongs to what it records"
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", CHAIN_LOCK)
-    last = await connection.fetchrow("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
-    seq, previous = (last["seq"] + 1, last["hash"]) if last else (1, FIRST_PREVIOUS)
-    now = datetime.now(UTC)
+    made = (await tail(connection)).next(
+        datetime.now(UTC), actor=actor, action=action, resource=resource, detail=detail
+    )
     await connection.execute(
         "INSERT INTO audit_log"
         " (seq, create_time, actor, action, resource, detail, previous_hash, hash)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        seq,
-        now,
-        actor,
-        action,
-        resource,
-        dict(detail),
-        previous,
-        chain_hash(previous, seq, now, actor, action, resource, detail),
+        made.seq,
+        made.create_time,
+        made.actor,
+        made.action,
+        made.resource,
+        dict(made.detail),
+        made.previous_hash,
+        made.hash,
     )
 
 

@@ -168,4 +168,6 @@ class CatalogStore:
                 revision = await connection.fetchval(
                     "SELECT revision FROM catalog_state FOR UPDATE"
                 )
-                yield Change(connection, actor=actor, revision=revision)
+                change = Change(connection, actor=actor, revision=revision)
+                yield change
+                await change.flush()

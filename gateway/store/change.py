@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.kinds import BY_CLASS
 from gateway.model import Object, Service
-from gateway.store import audit, codec
-from gateway.store.rows import OBJECTS, REVISIONS, Answered, Stored, digest, revision_of, stored_of
+from gateway.store import audit, codec, pending
+from gateway.store.pending import Pending
+from gateway.store.rows import (
+    OBJECTS,
+    REVISIONS,
+    Answered,
+    Revision,
+    Stored,
+    digest,
+    revision_of,
+    stored_of,
+)
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import asyncpg
 
@@ -20,10 +30,17 @@ if TYPE_CHECKING:
 
 REQUEST_IDS_KEPT: Final = timedelta(hours=24)
 _PURGED_AT_ONCE = 100
+_LAST: Final = "\U0010ffff"
+"""Behind every character of a name."""
 
 
 class Change:
-    """The transaction of a change. Everything in it happens, or nothing."""
+    """
+    The transaction of a change. Everything in it happens, or nothing.
+
+    What is put and deleted is written together, at the end or when a question to the database
+    could depend on it.
+    """
 
     def __init__(self, connection: Connection, *, actor: str, revision: int) -> None:
         self.revision = revision
@@ -31,9 +48,19 @@ class Change:
         self.first = revision + 1
         """The first revision of this change, once there is one."""
 
+        self.made: list[Revision] = []
+        """What this change made, oldest first."""
+
         self._connection = connection
         self._actor = actor
         self._now = datetime.now(UTC)
+        self._known: dict[str, Stored | None] = {}
+        """Objects as they are by now; None: not there."""
+
+        self._counts: dict[str, int] = {}
+        self._pending: dict[str, Pending] = {}
+        self._sets: dict[str, bytes] = {}
+        self._tail: audit.Tail | None = None
 
     async def answered(self, request_id: str) -> Answered | None:
         """Return what the actor's earlier request with this id came to."""
@@ -49,13 +76,10 @@ class Change:
     async def answer(self, request_id: str, digest: bytes, name: str, revision: int) -> None:
         """Remember what a request came to, and forget some that are too old."""
         await self._connection.execute(
-            "DELETE FROM request_ids WHERE (actor, request_id) IN"
-            " (SELECT actor, request_id FROM request_ids WHERE create_time <= $1 LIMIT $2)",
-            self._now - REQUEST_IDS_KEPT,
-            _PURGED_AT_ONCE,
-        )
-        await self._connection.execute(
-            "INSERT INTO request_ids (actor, request_id, digest, object, revision, create_time)"
+            "WITH old AS (DELETE FROM request_ids WHERE (actor, request_id) IN"
+            " (SELECT actor, request_id FROM request_ids"
+            " WHERE create_time <= $7 AND (actor, request_id) <> ($1, $2) LIMIT $8))"
+            " INSERT INTO request_ids (actor, request_id, digest, object, revision, create_time)"
             " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (actor, request_id) DO UPDATE SET"
             " digest = $3, object = $4, revision = $5, create_time = $6",
             self._actor,
@@ -64,15 +88,26 @@ class Change:
             name,
             revision,
             self._now,
+            self._now - REQUEST_IDS_KEPT,
+            _PURGED_AT_ONCE,
         )
+
+    async def load(self, names: Iterable[str]) -> None:
+        """Read these objects at once, for `get`; they need not be there."""
+        wanted = [name for name in dict.fromkeys(names) if name not in self._known]
+        if wanted:
+            rows = await self._connection.fetch(f"{OBJECTS} WHERE o.name = ANY($1)", wanted)
+            self._known.update(dict.fromkeys(wanted))
+            self._known.update({row["name"]: stored_of(row) for row in rows})
 
     async def get(self, name: str) -> Stored | None:
         """Return one object, or None."""
-        row = await self._connection.fetchrow(f"{OBJECTS} WHERE o.name = $1", name)
-        return stored_of(row) if row else None
+        await self.load((name,))
+        return self._known[name]
 
     async def as_of(self, name: str, revision: int) -> Stored | None:
         """Return an object as *revision* left it; None: deleted."""
+        await self.flush()
         row = await self._connection.fetchrow(
             f"{REVISIONS} WHERE r.object = $1 AND r.revision <= $2"
             " ORDER BY r.revision DESC LIMIT 1",
@@ -83,17 +118,21 @@ class Change:
 
     async def count(self, kind: str) -> int:
         """Return how many objects of *kind* there are."""
-        found: int = await self._connection.fetchval(
-            "SELECT count(*) FROM objects WHERE kind = $1", kind
-        )
-        return found
+        if kind not in self._counts:
+            await self.flush()
+            self._counts[kind] = await self._connection.fetchval(
+                "SELECT count(*) FROM objects WHERE kind = $1", kind
+            )
+        return self._counts[kind]
 
     async def offering(self, grpc_services: Sequence[str], *, but: str) -> list[tuple[str, str]]:
         """Return which of *grpc_services* other services offer: (gRPC service, service)."""
+        await self.flush()
         rows = await self._connection.fetch(
             "SELECT offered, o.name FROM objects o,"
             " jsonb_array_elements_text(o.content->'grpc_services') offered"
-            " WHERE o.kind = 'service' AND o.name <> $2 AND offered = ANY($1) ORDER BY 1",
+            " WHERE o.kind = 'service' AND o.content->'grpc_services' ?| $1 AND o.name <> $2"
+            " AND offered = ANY($1) ORDER BY 1",
             list(grpc_services),
             but,
         )
@@ -101,82 +140,90 @@ class Change:
 
     async def referring(self, name: str) -> list[str]:
         """Return the objects that need *name*, as destination or otherwise."""
+        await self.flush()
         rows = await self._connection.fetch(
-            "SELECT name FROM objects WHERE kind = 'route' AND (content @> $2 OR content @> $3)"
-            " UNION ALL SELECT name FROM objects"
-            " WHERE kind = ANY($4) AND jsonb_path_exists(content, '$.** ? (@ == $name)', $1)"
+            "SELECT name FROM objects WHERE kind = 'route' AND content->'destinations' @> $2"
+            " UNION SELECT name FROM objects WHERE kind = 'route'"
+            " AND content->'mirrors' <> '[]' AND content->'mirrors' @> $2"
+            " UNION SELECT name FROM objects"
+            " WHERE kind = ANY($3) AND jsonb_path_exists(content, '$.** ? (@ == $name)', $1)"
             " ORDER BY name",
             {"name": name},
-            {"destinations": [{"service": name}]},
-            {"mirrors": [{"service": name}]},
+            [{"service": name}],
             ["host", "policy", "limit"],
         )
         return [row["name"] for row in rows]
 
     async def names(self, prefix: str) -> list[str]:
         """Return the names of the objects that begin with *prefix*, in order."""
+        await self.flush()
         rows = await self._connection.fetch(
-            "SELECT name FROM objects WHERE starts_with(name, $1) ORDER BY name", prefix
+            "SELECT name FROM objects WHERE name >= $1 AND name < $2 ORDER BY name",
+            prefix,
+            prefix + _LAST,
         )
         return [row["name"] for row in rows]
 
     async def routes_of(self, service: str) -> list[Stored]:
         """Return a service's routes."""
+        await self.flush()
         rows = await self._connection.fetch(
-            f"{OBJECTS} WHERE o.kind = 'route' AND starts_with(o.name, $1) ORDER BY o.name",
+            f"{OBJECTS} WHERE o.name >= $1 AND o.name < $2 ORDER BY o.name",
             f"{service}/routes/",
+            f"{service}/routes/{_LAST}",
         )
         return [stored_of(row) for row in rows]
 
     async def described(self, *, but: str) -> list[Service]:
         """Return the other services that have a JSON API."""
+        await self.flush()
         rows = await self._connection.fetch(
-            f"{OBJECTS} WHERE o.kind = 'service' AND o.name <> $1"
-            " AND o.content->>'descriptor_set' <> '' ORDER BY o.name",
+            f"{OBJECTS} WHERE o.kind = 'service' AND o.content->'json_prefixes' <> '[]'"
+            " AND o.content->>'descriptor_set' <> '' AND o.name <> $1 ORDER BY o.name",
             but,
         )
         services = [stored_of(row).value for row in rows]
-        return [one for one in services if isinstance(one, Service) and one.json_prefixes]
+        return [one for one in services if isinstance(one, Service)]
 
     async def put(self, before: Stored | None, value: Object) -> Stored:
         """Make the object be *value*: the next revision."""
-        if isinstance(value, Service) and value.descriptor_set:
-            await self._connection.execute(
-                "INSERT INTO descriptor_sets (sha256, content) VALUES ($1, $2)"
-                " ON CONFLICT DO NOTHING",
-                codec.descriptor_hash(value),
-                value.descriptor_set,
-            )
         content = codec.encode(value)
-        self.revision += 1
+        revision = self.revision + 1
         stored = Stored(
             value=value,
-            etag=f"{self.revision:x}-{digest(content)[:8]}",
-            revision=self.revision,
+            etag=f"{revision:x}-{digest(content)[:8]}",
+            revision=revision,
             create_time=before.create_time if before else self._now,
             update_time=self._now,
         )
-        await self._connection.execute(
-            "INSERT INTO objects (name, kind, content, etag, revision, create_time, update_time)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET"
-            " content = $3, etag = $4, revision = $5, update_time = $7",
-            value.name,
-            BY_CLASS[type(value)].key,
-            content,
-            stored.etag,
-            stored.revision,
-            stored.create_time,
-            stored.update_time,
-        )
+        if isinstance(value, Service) and value.descriptor_set:
+            old = before.value if before else None
+            if not isinstance(old, Service) or old.descriptor_set != value.descriptor_set:
+                self._sets[content["descriptor_set"]] = value.descriptor_set
         await self._append("update" if before else "create", before, stored, content)
         return stored
 
     async def delete(self, before: Stored) -> int:
         """Remove the object: the next revision, which is returned."""
-        self.revision += 1
-        await self._connection.execute("DELETE FROM objects WHERE name = $1", before.value.name)
         await self._append("delete", before, None, None)
         return self.revision
+
+    async def flush(self) -> None:
+        """Write what was put and deleted; it is seen by others when the transaction ends."""
+        if not self._pending:
+            return
+        if self._tail is None:
+            self._tail = await audit.tail(self._connection)
+        self._tail = await pending.write(
+            self._connection,
+            list(self._pending.values()),
+            self._sets,
+            tail=self._tail,
+            actor=self._actor,
+            now=self._now,
+            first=self.first,
+        )
+        self._pending, self._sets = {}, {}
 
     async def _append(
         self,
@@ -185,33 +232,33 @@ class Change:
         after: Stored | None,
         content: dict[str, Any] | None,
     ) -> None:
-        """Write the revision and its audit record."""
+        """Take note of the next revision."""
         subject = after or before
         assert subject is not None, "a change has an object"
-        name = subject.value.name
-        await self._connection.execute("UPDATE catalog_state SET revision = $1", self.revision)
-        await self._connection.execute(
-            "INSERT INTO revisions (revision, object, action, content, etag, actor,"
-            " object_create_time, create_time, change_first)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            self.revision,
-            name,
-            action,
-            content,
-            after.etag if after else None,
-            self._actor,
-            subject.create_time,
-            self._now,
-            self.first,
+        name, kind = subject.value.name, BY_CLASS[type(subject.value)].key
+        if name in self._pending:
+            await self.flush()
+        self.revision += 1
+        self._pending[name] = Pending(
+            revision=self.revision,
+            name=name,
+            action=action,
+            before=codec.encode(before.value) if before else None,
+            content=content,
+            etag=after.etag if after else None,
+            create_time=subject.create_time,
         )
-        await audit.record(
-            self._connection,
-            actor=self._actor,
-            action=f"catalog.{action}",
-            resource=name,
-            detail={
-                "revision": self.revision,
-                "before": digest(codec.encode(before.value)) if before else None,
-                "after": digest(content) if content is not None else None,
-            },
+        self._known[name] = after
+        if kind in self._counts:
+            self._counts[kind] += (after is not None) - (before is not None)
+        self.made.append(
+            Revision(
+                revision=self.revision,
+                object=name,
+                action=action,
+                stored=after,
+                actor=self._actor,
+                create_time=self._now,
+                change_first=self.first,
+            )
         )

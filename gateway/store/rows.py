@@ -14,6 +14,8 @@ from gateway.store import codec
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import asyncpg
 
     Row = asyncpg.Record
@@ -85,7 +87,7 @@ class Answered:
     revision: int
 
 
-def digest(content: dict[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
     """Return the hash of an object's content, hex."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
