@@ -25,7 +25,7 @@ from gateway.validation.checks import (
 if TYPE_CHECKING:
     from gateway.model import Route, Service
 
-ROUTES_MAX: Final = 20_000
+ROUTES_MAX: Final = 100_000
 
 
 def check_route(route: Route, parent: Service) -> None:

@@ -29,7 +29,7 @@ from gateway.validation.checks import (
 if TYPE_CHECKING:
     from gateway.model import Service
 
-SERVICES_MAX: Final = 2_000
+SERVICES_MAX: Final = 10_000
 GRPC_SERVICES_MAX: Final = 64
 ENDPOINTS_MAX: Final = 1_000
 JSON_PREFIXES_MAX: Final = 16

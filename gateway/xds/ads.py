@@ -57,7 +57,7 @@ class AdsLimits:
     settle: timedelta = timedelta(seconds=1)
     """How long a client that comes back has to say what it holds before it loses anything."""
 
-    names_max: int = 20_000
+    names_max: int = 100_000
     """Names in one request."""
 
 
