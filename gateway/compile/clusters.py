@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,7 @@ def _thresholds(service: Service) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _http2() -> dict[str, Any]:
     return any_of(
         _HTTP_OPTIONS,

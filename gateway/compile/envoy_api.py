@@ -8,6 +8,8 @@ must not meet the ones that the rest of the process has imported.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ from google.protobuf import (
 
 DESCRIPTORS = Path(__file__).with_name("envoy_api.binpb")
 
+DURATIONS_REMEMBERED = 1024
+
 TYPE_URL = "type.googleapis.com/"
 
+_SECOND = timedelta(seconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 _WELL_KNOWN = (any_pb2, duration_pb2, empty_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
 
 WELL_KNOWN_FILES = {
@@ -60,10 +66,19 @@ def make(name: str, /, **fields: Any) -> Any:
     """
     Return a new message with the full *name*.
 
-    Submessages are given as dicts, durations as `timedelta`, enum values by their label. An
-    empty dict is a submessage that is there.
+    Submessages are given as dicts, durations as `timedelta` (where there are many, as `duration`
+    has them), enum values by their label. An empty dict is a submessage that is there.
     """
     return message_class(name)(**fields)
+
+
+@functools.lru_cache(maxsize=DURATIONS_REMEMBERED)
+def duration(value: timedelta) -> Mapping[str, int]:
+    """Return a `google.protobuf.Duration` as `make` takes it in half the time of a `timedelta`."""
+    return {
+        "seconds": value // _SECOND,
+        "nanos": value % _SECOND // _MICROSECOND * 1000,
+    }
 
 
 def any_of(name: str, /, **fields: Any) -> dict[str, Any]:

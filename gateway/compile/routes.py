@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.compile.descriptors import methods
-from gateway.compile.envoy_api import any_of, make
+from gateway.compile.envoy_api import any_of, duration, make
 from gateway.model import Access, Destination, HeaderMatch, Retry, Route, Service
 from gateway.xds.resources import Resource, resource
 
@@ -36,6 +36,7 @@ _RESPONSE_HEADERS = "grpc-message, grpc-status, grpc-status-details-bin, x-reque
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 _RETRY_ON = "connect-failure,refused-stream,unavailable"
 _PROXYLESS_RETRY_ON = "unavailable"
+_PACKED_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,14 +190,15 @@ def _limits(service: Service, match: Match, *, idle: bool = True) -> dict[str, A
     heeds the caller's own deadline.
     """
     if match.streams:
+        none = duration(_NONE)
         limits: dict[str, Any] = {
-            "timeout": _NONE,
-            "max_stream_duration": {"max_stream_duration": _NONE, "grpc_timeout_header_max": _NONE},
+            "timeout": none,
+            "max_stream_duration": {"max_stream_duration": none, "grpc_timeout_header_max": none},
         }
-        return limits | ({"idle_timeout": service.stream_idle_timeout} if idle else {})
-    limit = (match.route and match.route.timeout) or service.unary_timeout
+        return limits | ({"idle_timeout": duration(service.stream_idle_timeout)} if idle else {})
+    limit = duration((match.route and match.route.timeout) or service.unary_timeout)
     return {
-        "timeout": _NONE,
+        "timeout": duration(_NONE),
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
     }
 
@@ -222,6 +224,7 @@ def _any(**packed: Any) -> Any:
     return make("google.protobuf.Any", **packed)
 
 
+@functools.lru_cache(maxsize=_PACKED_REMEMBERED)
 def _cors(options: EdgeOptions) -> dict[str, Any]:
     """Return the CORS policy. Preflights of other origins end here; none goes further."""
     return any_of(
@@ -238,6 +241,7 @@ def _cors(options: EdgeOptions) -> dict[str, Any]:
     )
 
 
+@functools.lru_cache(maxsize=_PACKED_REMEMBERED)
 def _rbac(access: Access) -> dict[str, Any]:
     roles = [
         {
