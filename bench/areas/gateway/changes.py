@@ -84,7 +84,7 @@ def one_by_one(plane: ControlPlane, client: EdgeClient, services: int, changes: 
     for change in range(changes + warm):
         number, method = (change * 7919) % services, change % METHODS
         closed = client.status(number, method) == DENIED
-        request = _made(number, method, closed=not closed)
+        request = update(number, method, closed=not closed)
         began = time.perf_counter()
         made = plane.catalog.UpdateRoute.future(request)
         _poll_until(client, number, method, began, closed=not closed)
@@ -110,7 +110,7 @@ def at_a_rate(plane: ControlPlane, client: EdgeClient, services: int) -> list[fl
         now = time.perf_counter()
         while made < total and start + made / CHURN_RATE <= now:
             number, method = (made * 7919 + 13) % services, (made + 3) % METHODS
-            future = plane.catalog.UpdateRoute.future(_made(number, method, closed=True))
+            future = plane.catalog.UpdateRoute.future(update(number, method, closed=True))
             under_way.append((number, method, start + made / CHURN_RATE, future))
             made += 1
         if under_way:
@@ -126,7 +126,8 @@ def at_a_rate(plane: ControlPlane, client: EdgeClient, services: int) -> list[fl
     return taken
 
 
-def _made(number: int, method: int, *, closed: bool) -> catalog_service_pb2.UpdateRouteRequest:
+def update(number: int, method: int, *, closed: bool) -> catalog_service_pb2.UpdateRouteRequest:
+    """Return the request that closes a route to our client, or opens it."""
     made = route(number, method, "nobody") if closed else route(number, method)
     return catalog_service_pb2.UpdateRouteRequest(route=made)
 
