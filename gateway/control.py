@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.store.catalog import CatalogStore, Revision
 
 REVISIONS_AT_ONCE = 500
+FROZEN_AT_ONCE = 1_000
 OURS_MAX = 20_000
 """Revisions made here that wait to be taken; beyond it they are read from the database."""
 
@@ -70,6 +72,9 @@ class Control:
         """Made here and not taken yet."""
 
         self._look = False
+        self._unfrozen = 0
+        """Resources made since the garbage collector was last told to pass over what is there."""
+
         self._wake = asyncio.Event()
         meter = metrics.get_meter("gateway")
         self._duration = meter.create_histogram(
@@ -268,3 +273,10 @@ class Control:
         self._compiled = compiled
         self._feed.publish(Flavour.EDGE, compiled.edge)
         self._feed.publish(Flavour.PROXYLESS, compiled.proxyless)
+        self._unfrozen += len(compiled.touched["edge"])
+        if self._unfrozen >= FROZEN_AT_ONCE:
+            # A full collection walks all there is, 0.3 s with 100,000 routes, and everything
+            # waits. The catalog and what it compiles to have no cycles: none is needed there.
+            gc.collect(1)
+            gc.freeze()
+            self._unfrozen = 0
