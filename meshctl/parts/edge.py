@@ -68,6 +68,38 @@ def envoy(site: Site) -> Part:
     )
 
 
+def preflight(site: Site) -> Part:
+    """The private proxy that takes each change first, and no requests."""
+    admin = site.socket("preflight", "admin")
+
+    async def prepare() -> Command:
+        template = Template((ROOT / "envoy" / "preflight.yaml").read_text())
+        filled = site.folder("preflight") / "bootstrap.yaml"
+        filled.write_text(
+            template.substitute(
+                admin_socket=admin, gateway_socket=site.socket("gateway", "gateway")
+            )
+        )
+        options = ["--config-path", str(filled), "--use-dynamic-base-id", "--concurrency", "1"]
+        return Command(argv=[str(packaged_binary()), *options])
+
+    async def wait(alive: Alive) -> None:
+        while alive():
+            if await _is_live(admin):
+                return
+            await asyncio.sleep(PROBE_INTERVAL_S)  # polls
+        raise MeshctlError("The preflight's Envoy ended.", "meshctl logs preflight")
+
+    return Part(
+        name="preflight",
+        prepare=prepare,
+        needs=("gateway",),
+        calls=("gateway",),
+        wait_ready=wait,
+        stop_within_s=0.3,
+    )
+
+
 def bootstrap(site: Site, admin: Path) -> Sequence[str]:
     """Envoy's options, and its bootstrap filled in for this mesh."""
     template = Template((ROOT / "envoy" / "bootstrap.yaml").read_text())

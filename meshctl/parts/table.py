@@ -49,6 +49,7 @@ def all_parts(site: Site) -> Sequence[Part]:
         services.postgres(site, DATABASES),
         services.gateway(site),
         bus.nats(site),
+        edge.preflight(site),
         edge.relay(site),
         edge.envoy(site),
         services.service(
