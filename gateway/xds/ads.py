@@ -153,6 +153,7 @@ class AggregatedDiscovery:
         log.info("ads_opened", node=session.node_id, peer=session.peer, flavour=flavour.value)
         unwatch = self._feed.watch(flavour, session.wake.set)
         reader = asyncio.create_task(self._read(session, variant, first, requests))
+        del first  # It may name all there is; the stream lives long.
         stopper = asyncio.create_task(self._wake_to_stop(session))
         self.sessions.add(session)
         if flavour is not Flavour.PREFLIGHT:
@@ -186,8 +187,10 @@ class AggregatedDiscovery:
         """Take note of each request; ends with the client's side of the stream."""
         try:
             self._note(session, variant, first)
+            del first
             async for message in requests:
                 self._note(session, variant, message)
+                del message
         finally:
             session.wake.set()
 
