@@ -33,6 +33,9 @@ class Kind:
     references: Callable[[Any], Iterator[str]]
     """Names of the objects it needs."""
 
+    served: bool = True
+    """Whether edges are configured from it; what isn't is refused, so that nobody counts on it."""
+
 
 def _none(_: Any) -> Iterator[str]:
     return iter(())
@@ -97,6 +100,7 @@ KINDS: Final = (
         cls=model.Host,
         most=HOSTS_MAX,
         check=validation.check_host,
+        served=False,
         references=_of_host,
     ),
     Kind(
@@ -105,6 +109,7 @@ KINDS: Final = (
         cls=model.Issuer,
         most=ISSUERS_MAX,
         check=validation.check_issuer,
+        served=False,
         references=_none,
     ),
     Kind(
@@ -113,6 +118,7 @@ KINDS: Final = (
         cls=model.Policy,
         most=POLICIES_MAX,
         check=validation.check_policy,
+        served=False,
         references=_of_policy,
     ),
     Kind(
@@ -121,6 +127,7 @@ KINDS: Final = (
         cls=model.Limit,
         most=LIMITS_MAX,
         check=validation.check_limit,
+        served=False,
         references=_of_limit,
     ),
     Kind(
@@ -129,6 +136,7 @@ KINDS: Final = (
         cls=model.Certificate,
         most=CERTIFICATES_MAX,
         check=validation.check_certificate,
+        served=False,
         references=_none,
     ),
 )

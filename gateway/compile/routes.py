@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gateway.compile import changes
 from gateway.compile.descriptors import methods
 from gateway.compile.envoy_api import any_of, duration, make
-from gateway.model import Access, Destination, HeaderMatch, Retry, Route, Service
+from gateway.model import (
+    Access,
+    BalancingPolicy,
+    Destination,
+    HashKey,
+    HeaderMatch,
+    Mirror,
+    Retry,
+    Route,
+    Service,
+)
 from gateway.xds.resources import Resource, resource
 
 
@@ -28,6 +39,7 @@ CLAIMS_METADATA = "claims"
 _CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 _NOWHERE = "nowhere"
 _NONE = timedelta(0)
+_HASHING = frozenset({BalancingPolicy.RING_HASH, BalancingPolicy.MAGLEV})
 _CORS_MAX_AGE_S = "7200"
 _REQUEST_HEADERS = (
     "authorization, content-type, grpc-timeout, traceparent, tracestate, x-grpc-web, x-user-agent"
@@ -91,11 +103,8 @@ def edge_routes(
         access = (match.route and match.route.access) or service.access
         made: dict[str, Any] = {
             "match": match.condition(),
-            "route": {
-                **_destination(service, match.route),
-                **_limits(service, match),
-                **_retry(match.route, _RETRY_ON),
-            },
+            **_action(service, match),
+            **changes.of_route(service, match.grpc_service, match.route),
         }
         if match.route is not None:
             made["name"] = match.route.name
@@ -106,6 +115,36 @@ def edge_routes(
     if service.rate_limit is not None:
         configs[LOCAL_RATELIMIT] = _any(**_rate_limit(service))
     return _configuration(grpc_service, found, configs)
+
+
+def _action(service: Service, match: Match) -> dict[str, Any]:
+    route = match.route
+    if route is not None and route.direct_response is not None:
+        # To a gRPC client Envoy tells it as a gRPC status.
+        return {"direct_response": {"status": route.direct_response.status}}
+    made = {
+        **_destination(service, route),
+        **_limits(service, match),
+        **_retry(route, _RETRY_ON),
+    }
+    if route is not None and route.mirrors:
+        made["request_mirror_policies"] = [_mirror(mirror) for mirror in route.mirrors]
+    if service.load_balancing.policy in _HASHING:
+        made["hash_policy"] = [_hash_policy(service.load_balancing.hash_key)]
+    return {"route": made}
+
+
+def _mirror(mirror: Mirror) -> dict[str, Any]:
+    share = {"numerator": round(mirror.percent * 10_000), "denominator": "MILLION"}
+    return {"cluster": mirror.service, "runtime_fraction": {"default_value": share}}
+
+
+def _hash_policy(key: HashKey | None) -> dict[str, Any]:
+    if key is not None and key.header is not None:
+        return {"header": {"header_name": key.header}}
+    if key is not None and key.cookie is not None:
+        return {"cookie": {"name": key.cookie}}
+    return {"connection_properties": {"source_ip": True}}
 
 
 def area_routes(area: str, options: EdgeOptions) -> Resource:
@@ -136,6 +175,8 @@ def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
         }
         for grpc_service in service.grpc_services
         for match in matches(service, routes, grpc_service)
+        # gRPC clients know no direct responses: the service answers.
+        if match.route is None or match.route.direct_response is None
     ]
     # Health and reflection belong to every service.
     found.append({"match": {"prefix": ""}, "route": {"cluster": service.name}})
@@ -217,6 +258,8 @@ def _retry(route: Route | None, retry_on: str) -> dict[str, Any]:
     }
     if retry.per_try_timeout is not None:
         policy["per_try_timeout"] = retry.per_try_timeout
+    if retry.hedge:
+        return {"retry_policy": policy, "hedge_policy": {"hedge_on_per_try_timeout": True}}
     return {"retry_policy": policy}
 
 

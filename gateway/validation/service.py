@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
-from gateway.model import Protocol
+from gateway.model import Discovery, Protocol
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_METHOD,
@@ -158,6 +158,13 @@ def _check_balancing(problems: Problems, service: Service) -> None:
 
 
 def _check_discovery(problems: Problems, service: Service) -> None:
+    # The contract has them; what finds endpoints and descriptors isn't there yet.
+    if service.discovery != Discovery():
+        problems["discovery"] = "is not served yet; give endpoints"
+    if service.reflect:
+        problems["reflect"] = "is not served yet; give a descriptor_set"
+    if service.load_balancing.weights_from_load:
+        problems["load_balancing.weights_from_load"] = "is not served yet"
     dns = service.discovery.dns
     if dns is not None:
         if not _HOSTNAME.fullmatch(dns.hostname) or len(dns.hostname) > 253:

@@ -84,7 +84,6 @@ async def test_everything_told_of_a_service_and_a_route_is_kept(catalog):
             "healthy_threshold": 2,
             "grpc_service": "",
         },
-        discovery={"registry": {}},
         protocol=service_pb2.PROTOCOL_HTTP2,
     )
     told.endpoints[0].weight = 4

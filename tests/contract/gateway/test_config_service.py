@@ -13,41 +13,23 @@ from meshkit.status import from_rpc_error
 SHOP = {
     "service": {
         "name": "services/shop",
-        "endpoints": [{"address": "127.0.0.1", "port": 5000}],
-        "protocol": "PROTOCOL_HTTP1",
-    }
-}
-SITE = {
-    "host": {
-        "name": "hosts/site",
-        "domains": ["shop.example", "*.shop.example"],
-        "access": {"public": True},
-        "cors_origins": ["https://a.example"],
-        "rules": [
-            {
-                "id": "old",
-                "match": {"path_prefix": "/old", "query": [{"name": "a", "present": False}]},
-                "redirect": {"prefix": "/new", "status": 301},
-            },
-            {
-                "id": "all",
-                "forward": {
-                    "destinations": [{"service": "services/shop", "weight": 1}],
-                    "retry": {"attempts_max": 2},
-                },
-                "request_headers": {"set": [{"name": "x-a", "value": "b"}]},
-            },
+        "grpc_services": ["t.v1.Shop"],
+        "endpoints": [
+            {"address": "127.0.0.1", "port": 5000, "locality": {"zone": "a"}, "priority": 1}
         ],
+        "load_balancing": {"policy": "POLICY_RING_HASH", "hash_key": {"cookie": "basket"}},
+        "outlier_detection": {"consecutive_errors": 3, "base_ejection_time": "2s"},
     }
 }
-LIMIT = {
-    "limit": {
-        "name": "limits/site",
-        "strength": "STRENGTH_QUOTA",
-        "scope": {"hosts": ["hosts/site"]},
-        "keys": [{"tenant": True}, {"header": "x-plan"}],
-        "requests": 100,
-        "interval": "60s",
+NEW = {"service": {"name": "services/new", "grpc_services": ["t.v1.New"]}}
+CANARY = {
+    "route": {
+        "name": "services/shop/routes/canary",
+        "match": {"grpc_service": "t.v1.Shop", "headers": [{"name": "x-a", "present": True}]},
+        "destinations": [{"service": "services/new", "weight": 1}],
+        "mirrors": [{"service": "services/shop", "percent": 12.5}],
+        "retry": {"attempts_max": 2, "per_try_timeout": "1s", "hedge": True},
+        "request_headers": {"set": [{"name": "x-a", "value": "b"}], "remove": ["x-c"]},
     }
 }
 POLICY = {
@@ -55,7 +37,6 @@ POLICY = {
         "name": "policies/staff",
         "action": "ACTION_ALLOW",
         "principals": [{"roles": ["staff"], "claims": [{"name": "dept", "values": ["it"]}]}],
-        "shadow": True,
     }
 }
 
@@ -88,48 +69,49 @@ async def listed(config, prefix=""):
     return [getattr(one, one.WhichOneof("kind")).name for one in response.objects]
 
 
-async def test_objects_of_every_kind_are_kept_as_they_were_told(config):
-    done = await apply(config, SITE, POLICY, LIMIT, SHOP)
+async def test_objects_are_kept_as_they_were_told(config):
+    done = await apply(config, CANARY, SHOP, NEW)
     assert done.change == f"changes/{done.revision}"
-    assert [one.action for one in done.changes] == [revision_pb2.Revision.ACTION_CREATE] * 4
-    for told in (SITE, LIMIT, POLICY):
+    assert [one.action for one in done.changes] == [revision_pb2.Revision.ACTION_CREATE] * 3
+    for told in (SHOP, CANARY):
         ((key, content),) = told.items()
         got = await config.GetObject(rpc.GetObjectRequest(name=content["name"]))
         message = getattr(got.object, key)
         assert message.etag
-        for field in ("etag", "create_time", "update_time", "revision"):
-            message.ClearField(field)
         kept = json_format.MessageToDict(message, preserving_proto_field_name=True)
-        for field, value in content.items():
-            if field != "rules":
-                assert kept[field] == value
-    rules = (await config.GetObject(rpc.GetObjectRequest(name="hosts/site"))).object.host.rules
-    assert [rule.id for rule in rules] == ["old", "all"]
-    assert rules[1].forward.timeout.seconds == 30
+        for field in ("name", "match", "destinations", "mirrors", "retry", "request_headers"):
+            assert kept.get(field) == content.get(field)
+    assert kept["mirrors"] == [{"service": "services/shop", "percent": 12.5}]
+
+
+async def test_kinds_that_edges_are_not_configured_from_are_refused(config):
+    error = await refused(apply(config, SHOP, POLICY))
+    assert error.reason == "KIND_NOT_SERVED"
+    assert await listed(config) == []
 
 
 async def test_what_is_so_already_makes_no_revision(config):
-    first = await apply(config, SHOP, SITE)
-    again = await apply(config, SHOP, SITE)
+    first = await apply(config, SHOP, NEW, CANARY)
+    again = await apply(config, SHOP, NEW, CANARY)
     assert list(again.changes) == []
     assert again.revision == first.revision
 
 
 async def test_a_change_is_all_or_nothing(config):
-    bad = {"host": {**SITE["host"], "domains": ["NOT A DOMAIN"]}}
+    bad = {"service": {**NEW["service"], "grpc_services": ["not a name"]}}
     error = await refused(apply(config, SHOP, bad))
-    assert error.reason == "INVALID_OBJECT"
-    assert "host.domains[0]" in error.field_violations
+    assert error.reason == "INVALID_SERVICE"
+    assert "service.grpc_services[0]" in error.field_violations
     assert await listed(config) == []
 
 
 async def test_a_plan_says_what_would_be_and_does_nothing(config):
     await apply(config, SHOP)
     wider = {"service": {**SHOP["service"], "description": "sells"}}
-    request = rpc.PlanChangeRequest(change_set=change_set(wider, SITE))
+    request = rpc.PlanChangeRequest(change_set=change_set(wider, NEW))
     planned = (await config.PlanChange(request)).changes
     assert [(one.name, one.action) for one in planned] == [
-        ("hosts/site", revision_pb2.Revision.ACTION_CREATE),
+        ("services/new", revision_pb2.Revision.ACTION_CREATE),
         ("services/shop", revision_pb2.Revision.ACTION_UPDATE),
     ]
     assert list(planned[1].fields) == ["description"]
@@ -137,20 +119,20 @@ async def test_a_plan_says_what_would_be_and_does_nothing(config):
 
 
 async def test_what_others_need_stays(config):
-    await apply(config, SHOP, SITE)
-    error = await refused(apply(config, deletes=["services/shop"]))
-    assert (error.reason, error.metadata["object"]) == ("OBJECT_IN_USE", "hosts/site")
-    await apply(config, deletes=["services/shop", "hosts/site"])
-    assert await listed(config) == []
-    error = await refused(apply(config, SITE))
-    assert error.reason == "OBJECT_MISSING"
+    await apply(config, SHOP, NEW, CANARY)
+    error = await refused(apply(config, deletes=["services/new"]))
+    needing = (error.reason, error.metadata["object"])
+    assert needing == ("OBJECT_IN_USE", "services/shop/routes/canary")
+    await apply(config, deletes=["services/new", "services/shop/routes/canary"])
+    assert await listed(config) == ["services/shop"]
+    error = await refused(apply(config, CANARY))
+    assert error.reason == "SERVICE_NOT_FOUND"
 
 
 async def test_pruning_takes_what_is_not_told(config):
-    other = {"service": {**SHOP["service"], "name": "services/other"}}
-    await apply(config, SHOP, other, POLICY)
+    await apply(config, SHOP, NEW, CANARY)
     await apply(config, SHOP, prune=["services/"])
-    assert await listed(config) == ["policies/staff", "services/shop"]
+    assert await listed(config) == ["services/shop"]
 
 
 async def test_a_grpc_service_moves_between_services_in_one_change(config):
@@ -164,15 +146,15 @@ async def test_a_grpc_service_moves_between_services_in_one_change(config):
 
 
 async def test_a_revision_comes_back_and_can_be_compared(config):
-    first = await apply(config, SHOP, SITE)
-    await apply(config, LIMIT, deletes=[])
+    first = await apply(config, SHOP, NEW, CANARY)
+    await apply(config, {"service": {"name": "services/more"}})
     await apply(config, {"service": {**SHOP["service"], "description": "x"}})
     request = rpc.DiffRevisionsRequest(from_revision=first.revision)
     compared = await config.DiffRevisions(request)
-    assert [one.name for one in compared.changes] == ["limits/site", "services/shop"]
+    assert [one.name for one in compared.changes] == ["services/more", "services/shop"]
     back = await config.RollBack(rpc.RollBackRequest(revision=first.revision))
     assert back.change == f"changes/{back.revision}"
-    assert await listed(config) == ["hosts/site", "services/shop"]
+    assert await listed(config) == ["services/new", "services/shop", "services/shop/routes/canary"]
     compared = await config.DiffRevisions(
         rpc.DiffRevisionsRequest(from_revision=first.revision, to_revision=back.revision)
     )
@@ -187,7 +169,7 @@ async def test_a_repeated_request_changes_nothing(config):
     again = await apply(config, SHOP, request_id="r1")
     assert again.revision == first.revision
     assert await listed(config) == []
-    error = await refused(apply(config, SITE, request_id="r1"))
+    error = await refused(apply(config, NEW, request_id="r1"))
     assert error.reason == "REQUEST_ID_REUSED"
 
 
