@@ -10,7 +10,7 @@ from aerofusion.gateway.v1 import catalog_service_pb2 as rpc
 from aerofusion.gateway.v1 import catalog_service_pb2_grpc as stubs
 from aerofusion.gateway.v1 import service_pb2
 from gateway.compile.envoy_api import make, message_class
-from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
+from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD, AdsLimits
 
 
 API = "envoy.service.discovery.v3"
@@ -98,7 +98,7 @@ async def test_malformed_requests_end_the_stream_with_a_reason(gateway, ca):
         stream = delta(channel)
         await stream.write(first())
         await stream.read()
-        names = [f"n{number}" for number in range(20_001)]
+        names = [f"n{number}" for number in range(AdsLimits().names_max + 1)]
         await stream.write(
             make(f"{API}.DeltaDiscoveryRequest", type_url=CDS, resource_names_subscribe=names)
         )
