@@ -118,7 +118,7 @@ class ControlPlane:
         self.bundle_pem = b""
         self.environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "gen"))),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "gen" / "python"))),
             "GATEWAY_LISTEN": f"127.0.0.1:{self.gateway_port}",
             "GATEWAY_UNIX_SOCKET": str(self.gateway_socket),
             "GATEWAY_IDENTITY_DIR": str(self.folder / "identity"),
