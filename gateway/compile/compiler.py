@@ -13,10 +13,10 @@ from gateway.xds.resources import Resource, Snapshot
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Service
+    from gateway.model import Route, Service
 
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
@@ -79,12 +79,10 @@ def compile_changes(
             )
     for name in sorted(services):
         old = delta.before.catalog.services.get(name)
-        new = inputs.catalog.services.get(name)
-        edge.replace(
-            _edge_names(old) if old else (), _edge_parts(new, inputs, options) if new else ()
-        )
+        new = _Sources.of(inputs, name)
+        edge.replace(_edge_names(old) if old else (), _edge_parts(new, options) if new else ())
         proxyless.replace(
-            _proxyless_names(old) if old else (), _proxyless_parts(new, inputs) if new else ()
+            _proxyless_names(old) if old else (), _proxyless_parts(new) if new else ()
         )
     for name in sorted(set(moved) - services):
         service = inputs.catalog.services.get(name)
@@ -134,12 +132,30 @@ class _Side:
         return frozenset(changed | gone)
 
 
-def _edge_parts(service: Service, inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What a service's own resources are made of, for both kinds of clients."""
+
+    service: Service
+    routes: Sequence[Route]
+    found: Resource
+    """Where it is."""
+
+    @classmethod
+    def of(cls, inputs: Inputs, name: str) -> _Sources | None:
+        service = inputs.catalog.services.get(name)
+        if service is None:
+            return None
+        found = endpoints.load_assignment(service, inputs.endpoints_of(service))
+        return cls(service, inputs.catalog.routes_of(name), found)
+
+
+def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
+    service = sources.service
     yield "CDS", clusters.edge_cluster(service)
-    yield "EDS", endpoints.load_assignment(service, inputs.endpoints_of(service))
-    of_service = inputs.catalog.routes_of(service.name)
+    yield "EDS", sources.found
     for grpc_service in service.grpc_services:
-        yield "RDS", routes.edge_routes(service, of_service, grpc_service, options)
+        yield "RDS", routes.edge_routes(service, sources.routes, grpc_service, options)
         yield "SRDS", scopes.scope(grpc_service)
 
 
@@ -150,10 +166,11 @@ def _edge_names(service: Service) -> list[Name]:
     return names
 
 
-def _proxyless_parts(service: Service, inputs: Inputs) -> Iterator[Part]:
+def _proxyless_parts(sources: _Sources) -> Iterator[Part]:
+    service = sources.service
     yield "CDS", clusters.proxyless_cluster(service)
-    yield "EDS", endpoints.load_assignment(service, inputs.endpoints_of(service))
-    yield "RDS", routes.proxyless_routes(service, inputs.catalog.routes_of(service.name))
+    yield "EDS", sources.found
+    yield "RDS", routes.proxyless_routes(service, sources.routes)
     yield "LDS", listeners.api_listener(service)
 
 

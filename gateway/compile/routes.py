@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.compile import changes
 from gateway.compile.descriptors import methods
@@ -51,8 +50,7 @@ _PROXYLESS_RETRY_ON = "unavailable"
 _PACKED_REMEMBERED = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(NamedTuple):
     """One entry of a route table: which calls, and the route behind them."""
 
     grpc_service: str
