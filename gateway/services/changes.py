@@ -107,18 +107,14 @@ class ChangeService(change_service_pb2_grpc.ChangeServiceServicer):
         shown = rpc.Change()
         while True:
             wake.clear()
+            tracked = self._receipts.of(made.last)
+            published = tracked is not None or made.last <= self._checked()
+            done = published and (tracked is None or not self._receipts.pending(tracked))
             change = self._change(made)
             if change != shown:
                 shown = change
                 yield change
-            tracked = self._receipts.of(made.last)
-            published = tracked is not None or made.last <= self._checked()
-            served = tracked is None or all(
-                one.unaffected or one.serve_time or one.refusals
-                for one in tracked.receipts.values()
-            )
-            pending = tracked is not None and self._receipts.pending(tracked)
-            if published and not pending and served and made.canary != "watched":
+            if done:
                 return
             await wake.wait()
             made = await self._store.change_of(made.last) or made

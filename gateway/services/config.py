@@ -101,6 +101,12 @@ class ConfigService(config_service_pb2_grpc.ConfigServiceServicer):
     async def ApplyChange(  # noqa: N802
         self, request: rpc.ApplyChangeRequest, context: Context
     ) -> rpc.ApplyChangeResponse:
+        if request.HasField("canary"):
+            raise InvalidInput(
+                "INVALID_CHANGE",
+                "Changes reach all edges at once; a canary is not served yet.",
+                field_violations={"canary": "is not served yet"},
+            )
         wanted = _change_set(request.change_set)
         applied = await self._writer.apply(_actor(), request_id(request), wanted)
         return rpc.ApplyChangeResponse(

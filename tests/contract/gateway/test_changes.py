@@ -55,6 +55,13 @@ async def test_a_change_is_sent_warm_and_acknowledged(mesh):
     assert last.create_time.ToDatetime() <= receipt.send_time.ToDatetime()
 
 
+async def test_a_watch_ends_when_every_proxy_has_spoken(mesh):
+    made = await mesh.put_service("echo", mesh.servers[0], unary_timeout={"seconds": 8})
+    states = await followed(mesh, made.revision, lambda _: False)
+    assert states[-1].state == rpc.Change.STATE_ACTIVE
+    assert acknowledged(states[-1])
+
+
 async def test_what_changes_nothing_at_a_proxy_leaves_it_unaffected(mesh):
     await mesh.put_service("echo", mesh.servers[0])
     made = await mesh.put_service("echo", mesh.servers[0], description="only for people")

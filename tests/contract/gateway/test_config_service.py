@@ -177,3 +177,9 @@ async def test_an_etag_guards_each_object(config):
     await apply(config, SHOP)
     stale = {"service": {**SHOP["service"], "etag": "1-deadbeef", "description": "x"}}
     assert (await refused(apply(config, stale))).reason == "ETAG_MISMATCH"
+
+
+async def test_a_canary_is_refused_rather_than_ignored(config):
+    request = rpc.ApplyChangeRequest(change_set=change_set(SHOP), canary=rpc.Canary(percent=10))
+    assert (await refused(config.ApplyChange(request))).reason == "INVALID_CHANGE"
+    assert await listed(config) == []

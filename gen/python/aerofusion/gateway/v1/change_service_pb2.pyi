@@ -239,7 +239,7 @@ class Receipt(_message.Message):
     @_builtins.property
     def serve_time(self) -> _timestamp_pb2.Timestamp:
         """When it was known that a request has been served by it: the end of the first load report that
-        began after `warm_time` and has requests for one of its clusters.
+        began after `warm_time` and has requests for one of its clusters. Not told yet.
         """
 
     @_builtins.property

@@ -240,7 +240,7 @@ class ApplyChangeRequest(_message.Message):
 
     @_builtins.property
     def canary(self) -> Global___Canary:
-        """Which edges get it first. Absent: all at once."""
+        """Which edges get it first. Absent: all at once. Not served yet: refused with INVALID_CHANGE."""
 
     def __init__(
         self,

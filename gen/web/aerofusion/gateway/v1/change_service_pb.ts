@@ -267,7 +267,7 @@ export type Receipt = Message<"aerofusion.gateway.v1.Receipt"> & {
 
   /**
    * When it was known that a request has been served by it: the end of the first load report that
-   * began after `warm_time` and has requests for one of its clusters.
+   * began after `warm_time` and has requests for one of its clusters. Not told yet.
    *
    * @generated from field: google.protobuf.Timestamp serve_time = 5;
    */

@@ -244,7 +244,7 @@ export type ApplyChangeRequest = Message<"aerofusion.gateway.v1.ApplyChangeReque
   requestId: string;
 
   /**
-   * Which edges get it first. Absent: all at once.
+   * Which edges get it first. Absent: all at once. Not served yet: refused with INVALID_CHANGE.
    *
    * @generated from field: aerofusion.gateway.v1.Canary canary = 3;
    */
