@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from types import MappingProxyType
 
 import hypothesis.strategies as st
@@ -52,6 +53,34 @@ def test_what_is_set_to_nothing_is_still_set(name, fields, presence):
     message = envoy_api.make(name, **fields)
     again = envoy_api.message_class(name).FromString(message.SerializeToString())
     assert again.HasField(presence)
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=365)))
+def test_durations_are_what_timedeltas_come_to(value):
+    name = "envoy.config.route.v3.RouteAction"
+    assert envoy_api.make(name, timeout=envoy_api.duration(value)) == envoy_api.make(
+        name, timeout=value
+    )
+
+
+def test_routes_or_endpoints_alone_touch_nothing_else():
+    service = model.Service(name=NAMES[0], identity="x", grpc_services=("t.a.S",))
+    catalog = model.Catalog.of(1, [service])
+    before = compile_all(Inputs(catalog=catalog, jwks="{}"), OPTIONS)
+    route = model.Route(
+        name=f"{NAMES[0]}/routes/r",
+        grpc_service="t.a.S",
+        destinations=(model.Destination(service=NAMES[0], weight=1),),
+        timeout=timedelta(seconds=1),
+    )
+    routed = Inputs(catalog=catalog.with_object(2, route.name, route), jwks="{}")
+    after = compile_changes(before, routed, OPTIONS, {NAMES[0]})
+    assert after.touched["edge"] == {("RDS", "t.a.S")}
+    found = Inputs(
+        catalog=catalog, jwks="{}", found={NAMES[0]: (model.Endpoint(address="::1", port=1),)}
+    )
+    after = compile_changes(before, found, OPTIONS, (), {NAMES[0]})
+    assert after.touched["edge"] == after.touched["proxyless"] == {("EDS", NAMES[0])}
 
 
 @st.composite
