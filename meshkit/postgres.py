@@ -66,7 +66,6 @@ async def open_pool(
                 max_size=max_size,
                 command_timeout=command_timeout.total_seconds(),
                 init=_prepare,
-                reset=_keep,
                 server_settings={"application_name": application_name},
             )
             break
@@ -159,14 +158,6 @@ def _unavailable() -> Unavailable:
         "The database is away; repeat the call with the same request_id.",
         retry_after=timedelta(seconds=1),
     )
-
-
-async def _keep(_: asyncpg.Connection[Any]) -> None:
-    """
-    Do nothing when a connection comes back: nobody sets anything for longer than a call.
-
-    asyncpg itself would send a `RESET ALL`, and whoever gave the connection back waits for it.
-    """
 
 
 async def _prepare(connection: asyncpg.Connection[Any]) -> None:
