@@ -92,12 +92,7 @@ async def serve(
             )
             await identity.start()
             gateway = Gateway(
-                settings=settings,
-                server=server,
-                pool=pool,
-                identity=identity,
-                workload=workload,
-                bus=bus,
+                settings=settings, server=server, pool=pool, identity=identity, bus=bus
             )
             await gateway.join()
             running = [
@@ -124,7 +119,6 @@ class Gateway:
         server: GrpcServer,
         pool: asyncpg.Pool[Any],
         identity: Identity,
-        workload: Workload,
         bus: Bus,
     ) -> None:
         self.settings = settings
@@ -151,7 +145,7 @@ class Gateway:
         )
         if settings.preflight:
             timeout = settings.preflight_timeout
-            self.control.use(Preflight(self.feed, self.discovery, workload, timeout=timeout))
+            self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
 
     async def join(self) -> None:
         """Serve all APIs, and publish the catalog as it is."""

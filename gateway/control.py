@@ -135,7 +135,7 @@ class Control:
         """
         if self._preflight is None:
             return ()
-        catalog = self._inputs.catalog
+        catalog = self._compiled.inputs.catalog
         catalog = catalog.with_objects(catalog.revision, objects)
         changed = {name.partition("/routes/")[0] for name in objects}
         inputs = dataclasses.replace(self._compiled.inputs, catalog=catalog)
@@ -261,6 +261,8 @@ class Control:
         receipt = None
         if self._preflight is not None and batches:
             receipt = await self._preflight.check(compiled)
+        elif self._preflight is not None:
+            self._preflight.follow(compiled)  # Keys and endpoints wait for nobody.
         for batch in batches.values():
             self._receipts.published(batch.first, batch.last, compiled.touched, batch.clusters)
             if receipt is not None:

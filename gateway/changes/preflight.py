@@ -22,6 +22,7 @@ from gateway.compile.sources import CERTIFICATE_SECRET, PUBLIC_SECRET, TRUST_SEC
 from gateway.xds.feed import Feed, Flavour
 from gateway.xds.resources import Snapshot
 from gateway.xds.subscription import Refusal
+from meshkit.identity.material import throwaway_pair
 
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from gateway.compile.compiler import Compiled
     from gateway.xds.ads import AggregatedDiscovery, Session
-    from meshkit.identity import Workload
 
 NODE = "preflight"
 
@@ -39,22 +39,17 @@ log = structlog.get_logger()
 class Preflight:
     """Asks the private Envoy, one change at a time."""
 
-    def __init__(
-        self, feed: Feed, discovery: AggregatedDiscovery, workload: Workload, *, timeout: timedelta
-    ) -> None:
+    def __init__(self, feed: Feed, discovery: AggregatedDiscovery, *, timeout: timedelta) -> None:
         """*timeout* bounds the wait; a change that isn't refused by then goes on."""
         self._feed = feed
         self._sessions = discovery.sessions
         self._timeout_s = timeout.total_seconds()
-        material = workload.material
-        self._snapshot = stand_ins(
-            (CERTIFICATE_SECRET, PUBLIC_SECRET),
-            TRUST_SECRET,
-            material.key_pem,
-            material.chain_pem,
-            material.bundle_pem,
-        )
-        self._secrets = self._snapshot
+        # A pair that opens nothing: whoever reads it, or reaches a listener of that Envoy, is
+        # nobody in the mesh.
+        key_pem, chain_pem = throwaway_pair()
+        names = (CERTIFICATE_SECRET, PUBLIC_SECRET)
+        self._secrets = stand_ins(names, TRUST_SECRET, key_pem, chain_pem)
+        self._snapshot = self._secrets
         self._lock = asyncio.Lock()
         self._step = asyncio.Event()
         discovery.watchers.append(self._on_step)
@@ -65,6 +60,11 @@ class Preflight:
     def begin(self, compiled: Compiled) -> None:
         """Have the private Envoy be given what the fleet has at the start."""
         self._snapshot = harmless(self._secrets, compiled.edge, whole(compiled.edge))
+        self._feed.publish(Flavour.PREFLIGHT, self._snapshot)
+
+    def follow(self, compiled: Compiled) -> None:
+        """Have the private Envoy follow what isn't a change of the catalog; nobody waits for it."""
+        self._snapshot = harmless(self._snapshot, compiled.edge, compiled.touched["edge"])
         self._feed.publish(Flavour.PREFLIGHT, self._snapshot)
 
     async def check(self, compiled: Compiled) -> Receipt | None:

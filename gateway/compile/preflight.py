@@ -50,16 +50,14 @@ def whole(snapshot: Snapshot) -> list[Name]:
     return [(key, name) for key, items in snapshot.resources.items() for name in items]
 
 
-def stand_ins(
-    names: Collection[str], trust: str, key_pem: bytes, chain_pem: bytes, bundle_pem: bytes
-) -> Snapshot:
-    """Return a snapshot with secrets of these names: one pair for all, and the roots as *trust*."""
+def stand_ins(names: Collection[str], trust: str, key_pem: bytes, chain_pem: bytes) -> Snapshot:
+    """Return a snapshot with secrets of these names: one pair for all, its own root as *trust*."""
     pair = {
         "certificate_chain": {"inline_bytes": chain_pem},
         "private_key": {"inline_bytes": key_pem},
     }
     secrets = [make(_SECRET, name=name, tls_certificate=pair) for name in names]
-    roots = {"trusted_ca": {"inline_bytes": bundle_pem}}
+    roots = {"trusted_ca": {"inline_bytes": chain_pem}}
     secrets.append(make(_SECRET, name=trust, validation_context=roots))
     upserts = [
         ("SDS", resource(one.name, one.SerializeToString(deterministic=True))) for one in secrets

@@ -22,7 +22,7 @@ from gateway.xds.plan import Plan
 from gateway.xds.resources import BY_TYPE_URL, ResourceType
 from gateway.xds.sotw import SotwSubscription
 from gateway.xds.subscription import Push, Request
-from meshkit.authz import current_caller
+from meshkit.authz import EDGE, OPERATOR, current_caller
 from meshkit.errors import InvalidInput, Overloaded, PermissionDenied, Unavailable
 
 
@@ -36,7 +36,12 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
 SOTW_METHOD = f"/{SERVICE}/StreamAggregatedResources"
 
-_MAY_BE_EDGE = frozenset({"edge", "operator"})
+_MAY_BE = {
+    Flavour.EDGE: frozenset({EDGE, OPERATOR}),
+    # It has a say in what the fleet gets: only what the operator runs beside the gateway.
+    Flavour.PREFLIGHT: frozenset({OPERATOR}),
+}
+"""Who may be configured as what; as a gRPC client, whoever may call."""
 
 log = structlog.get_logger()
 
@@ -140,9 +145,9 @@ class AggregatedDiscovery:
         first = await self._first(requests)
         caller = current_caller()
         flavour = Flavour.of(first.node.user_agent_name, first.node.cluster)
-        if flavour is not Flavour.PROXYLESS and caller.service not in _MAY_BE_EDGE:
+        if caller.service not in _MAY_BE.get(flavour, {caller.service}):
             raise PermissionDenied(
-                "CALLER_NOT_ALLOWED", "Only the edge gets the edge's configuration."
+                "CALLER_NOT_ALLOWED", f"The caller may not be configured as {flavour.value}."
             )
         plan = Plan(
             variant.subscription,

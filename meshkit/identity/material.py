@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptography import x509
@@ -91,7 +91,29 @@ def is_signed_by_any(certificate: x509.Certificate, roots: list[x509.Certificate
 
 def new_key_pem() -> bytes:
     """Make a private key: EC P-256, PKCS #8, PEM, unencrypted."""
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    return _key_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def throwaway_pair() -> tuple[bytes, bytes]:
+    """Return a new key and a certificate signed by itself, PEM both: nobody trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
+    return _key_pem(key), certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
