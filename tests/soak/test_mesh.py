@@ -24,7 +24,7 @@ GROWTH_MAX = 1.5
 """Memory at the end over memory after the first tenth."""
 REPORT = Path(__file__).parent.parent.parent / "docs" / "soak.md"
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS + 600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(SECONDS * 1.5 + 600)]
 
 
 def report(facts):
@@ -56,7 +56,11 @@ async def test_hours_of_faults_lose_nothing_and_let_nothing_grow(own_mesh):
     while time.monotonic() < ends:
         enough = len(producer.acknowledged) + 50
         await asyncio.to_thread(
-            until, lambda n=enough: len(producer.acknowledged) >= n, "the load", within_s=90
+            until,
+            lambda n=enough: len(producer.acknowledged) >= n,
+            "the load",
+            within_s=90,
+            why=lambda n=faults: f"after {n} faults; last told {producer.told}",
         )
         await asyncio.to_thread(mesh.kill, chance.choice(PARTS))
         faults += 1
