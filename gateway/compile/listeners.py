@@ -129,6 +129,12 @@ def _http_filters() -> list[dict[str, Any]]:
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
         extension(routes.JWT_AUTHN, extensions.JWT_CONFIG),
         _filter(routes.RBAC, "rbac.v3.RBAC"),
+        # Only what is let through counts: what services answer, by the kind of gRPC status.
+        _filter(
+            "envoy.filters.http.grpc_stats",
+            "grpc_stats.v3.FilterConfig",
+            stats_for_all_methods={"value": False},
+        ),
         _router(),
     ]
 

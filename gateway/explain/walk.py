@@ -39,6 +39,7 @@ Filter = Callable[[Exchange, str, Any], None]
 _HTTP = "envoy.extensions.filters.http"
 FILTERS: dict[str, Filter] = {
     f"{_HTTP}.cors.v3.Cors": cors,
+    f"{_HTTP}.grpc_stats.v3.FilterConfig": unaffected,
     f"{_HTTP}.grpc_web.v3.GrpcWeb": grpc_web,
     f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder,
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": local_ratelimit,

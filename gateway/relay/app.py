@@ -15,6 +15,7 @@ from gateway.relay.public import PublicCertificate
 from gateway.relay.secrets import Secrets
 from gateway.relay.settings import Settings
 from gateway.relay.shelf import Shelf
+from gateway.relay.sink import EXPORT, METRICS, Sink
 from gateway.relay.stream import DeltaStream
 from gateway.relay.upstream import ADS, DELTA, SOTW, Upstream
 from meshkit.errors import FailedPrecondition
@@ -90,7 +91,8 @@ async def _serve(
     )
     public.load()
     upstream = Upstream(workload, settings.gateway_address, limits)
-    server = _server(shelf, secrets, upstream, limits)
+    sink = Sink(workload, settings.telemetry_address, settings.replica)
+    server = _server(shelf, secrets, upstream, limits, sink)
     _listen(server, settings.socket)
     async with asyncio.TaskGroup() as tasks:
         running = [
@@ -98,6 +100,7 @@ async def _serve(
             tasks.create_task(workload.run(), name="relay.identity"),
             tasks.create_task(public.run(), name="relay.public_certificate"),
             tasks.create_task(_follow_rotations(workload, secrets), name="relay.rotations"),
+            tasks.create_task(sink.run(), name="relay.stats"),
         ]
         await server.start()
         log.info("relay.serving", socket=str(settings.socket))
@@ -108,6 +111,7 @@ async def _serve(
         for task in running:
             task.cancel()
     await upstream.close()
+    await sink.close()
     await shelf.save()
 
 
@@ -118,14 +122,19 @@ async def _follow_rotations(workload: Workload, secrets: Secrets) -> None:
 
 
 def _server(
-    shelf: Shelf, secrets: Secrets, upstream: Upstream, limits: RelayLimits
+    shelf: Shelf, secrets: Secrets, upstream: Upstream, limits: RelayLimits, sink: Sink
 ) -> grpc.aio.Server:
     deltas = asyncio.Semaphore(limits.delta_streams_max)
     pipes = asyncio.Semaphore(limits.pipes_max)
 
     async def delta(_: object, context: Context) -> None:
         stream = DeltaStream(
-            context, shelf=shelf, secrets=secrets, upstream=upstream, limits=limits
+            context,
+            shelf=shelf,
+            secrets=secrets,
+            upstream=upstream,
+            limits=limits,
+            taken=sink.changed,
         )
         await _within(deltas, context, stream.run)
 
@@ -141,7 +150,13 @@ def _server(
     delta_handler: Any = grpc.stream_stream_rpc_method_handler(delta)
     sotw_handler: Any = grpc.stream_stream_rpc_method_handler(sotw)
     handlers = {DELTA: delta_handler, SOTW: sotw_handler}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(ADS, handlers)])
+    export: Any = grpc.unary_unary_rpc_method_handler(sink.export)
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(ADS, handlers),
+            grpc.method_handlers_generic_handler(METRICS, {EXPORT: export}),
+        ]
+    )
     return server
 
 

@@ -145,8 +145,7 @@ class Shelf:
     async def save(self) -> None:
         """Make the shelf as it is now durable. Raises OSError."""
         stale, self._stale = self._stale, set()
-        if not stale:
-            return
+        # With nothing stale it still waits for a save that was cancelled.
         changed = {share: tuple(self._members[share].values()) for share in stale}
         try:
             await asyncio.to_thread(self._write, changed)

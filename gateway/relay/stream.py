@@ -21,11 +21,23 @@ from google.protobuf.message import DecodeError
 
 from gateway.relay.messages import parse_answer, parse_ask, serialise_answer, serialise_ask
 from gateway.relay.secrets import SECRET_TYPE
-from gateway.relay.session import Action, Answer, Ask, Keep, KeepOnly, Session, ToEnvoy, ToGateway
+from gateway.relay.session import (
+    Action,
+    Answer,
+    Ask,
+    Item,
+    Keep,
+    KeepOnly,
+    Session,
+    ToEnvoy,
+    ToGateway,
+)
 from gateway.xds.resources import RESOURCE_TYPES
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from gateway.relay.limits import RelayLimits
     from gateway.relay.secrets import Secrets
     from gateway.relay.shelf import Shelf
@@ -98,7 +110,9 @@ class DeltaStream:
         secrets: Secrets,
         upstream: Upstream,
         limits: RelayLimits,
+        taken: Callable[[str, Iterable[Item]], None],
     ) -> None:
+        self._taken = taken
         self._context = context
         self._shelf = shelf
         self._secrets = secrets
@@ -176,6 +190,7 @@ class DeltaStream:
                         self._outbox.put(ask)
                 case Keep(type_url, items, removed):
                     self._shelf.keep(type_url, items, removed)
+                    self._taken(type_url, items)
                 case KeepOnly(type_url, names):
                     self._shelf.keep_only(type_url, names)
 

@@ -41,6 +41,8 @@ INSTRUMENTS = {
     "create_observable_gauge": "gauge",
     "create_observable_counter": "counter",
     "create_observable_up_down_counter": "up-down counter",
+    "ExportedCounter": "counter",
+    "ExportedHistogram": "histogram",
 }
 
 
