@@ -6,7 +6,7 @@ import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.compile.envoy_api import any_of, make
+from gateway.compile.envoy_api import any_of, duration, make
 from gateway.compile.sources import CERTIFICATE_SECRET, TRUST_SECRET, ads, secret
 from gateway.model import BalancingPolicy, Protocol
 from gateway.xds.resources import Resource, resource
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.model import ExternalTls, HealthCheck, Service
 
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
-_CONNECT_TIMEOUT = timedelta(seconds=2)
+_CONNECT_TIMEOUT = duration(timedelta(seconds=2))
 _BUFFER_BYTES = 256 * 1024
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -170,8 +170,8 @@ def _http(service: Service) -> dict[str, Any]:
         explicit_http_config={
             "http2_protocol_options": {
                 "connection_keepalive": {
-                    "interval": timedelta(seconds=30),
-                    "timeout": timedelta(seconds=10),
+                    "interval": duration(timedelta(seconds=30)),
+                    "timeout": duration(timedelta(seconds=10)),
                 }
             }
         },

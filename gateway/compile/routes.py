@@ -63,11 +63,11 @@ class Match(NamedTuple):
 
     def condition(self) -> dict[str, Any]:
         """Return it as Envoy's RouteMatch."""
-        headers = [_header(match) for match in self.route.headers] if self.route else []
         prefix = f"/{self.grpc_service}/"
-        if self.method:
-            return {"path": prefix + self.method, "headers": headers}
-        return {"prefix": prefix, "headers": headers}
+        path = {"path": prefix + self.method} if self.method else {"prefix": prefix}
+        if self.route is None or not self.route.headers:
+            return path
+        return {**path, "headers": [_header(match) for match in self.route.headers]}
 
 
 def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Iterator[Match]:
@@ -76,20 +76,27 @@ def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Ite
 
     A route for every method comes as one match for each streaming method and one for the rest,
     since only unary calls have a time limit. Methods nobody described count as streams: a
-    stream must not be cut by a guess.
+    stream must not be cut by a guess. What an earlier match leaves nothing of isn't there.
     """
     described = methods(service.descriptor_set) if service.descriptor_set else {}
     known = {method.name: method.streams for method in described.get(grpc_service, ())}
+    taken = set()
     for route in (*(r for r in routes if r.grpc_service == grpc_service), None):
-        match = functools.partial(Match, grpc_service=grpc_service, route=route)
+        whole = route is not None and not route.headers
         if route is not None and route.grpc_method:
             method = route.grpc_method
-            yield match(method=method, streams=known.get(method, True))
+            if method in taken:
+                continue
+            yield Match(grpc_service, method, known.get(method, True), route)
+            if whole:
+                taken.add(method)
             continue
         for name, streams in known.items():
-            if streams:
-                yield match(method=name, streams=True)
-        yield match(method="", streams=not known)
+            if streams and name not in taken:
+                yield Match(grpc_service, name, True, route)
+        yield Match(grpc_service, "", not known, route)
+        if whole:
+            return
 
 
 def edge_routes(

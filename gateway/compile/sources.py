@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from gateway.compile.envoy_api import TYPE_URL
+from gateway.compile.envoy_api import TYPE_URL, duration
 
 
 # Names of the secrets that the relay beside Envoy answers for.
@@ -16,7 +16,7 @@ PUBLIC_SECRET = "edge_public"  # noqa: S105  a name
 TRUST_SECRET = "trust"  # noqa: S105  a name
 """The roots that services' certificates must come from."""
 
-_FETCH_TIMEOUT = timedelta(seconds=5)
+_FETCH_TIMEOUT = duration(timedelta(seconds=5))
 
 
 def ads() -> dict[str, Any]:
