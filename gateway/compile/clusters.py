@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.model import ExternalTls, HealthCheck, Service
 
 _CLUSTER = "envoy.config.cluster.v3.Cluster"
-_CONNECT_TIMEOUT = duration(timedelta(seconds=2))
+_CONNECT_TIMEOUT = timedelta(seconds=2)
 _BUFFER_BYTES = 256 * 1024
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -97,7 +97,7 @@ def _common(service: Service) -> dict[str, Any]:
         "name": service.name,
         "type": "EDS",
         "eds_cluster_config": {"eds_config": ads()},
-        "connect_timeout": _CONNECT_TIMEOUT,
+        "connect_timeout": duration(_CONNECT_TIMEOUT),
     }
 
 
