@@ -12,6 +12,7 @@ from aerofusion.gateway.v1 import (
     config_service_pb2_grpc,
     config_status_service_pb2_grpc,
     explain_service_pb2_grpc,
+    limit_service_pb2_grpc,
 )
 from gateway.catalog import CatalogWriter
 from gateway.changes.preflight import Preflight
@@ -19,10 +20,12 @@ from gateway.changes.receipts import Receipts
 from gateway.config import ConfigWriter
 from gateway.control import Control
 from gateway.identity.parts import Identity
+from gateway.limits.parts import Limits
 from gateway.policy import policy
 from gateway.services import catalog as catalog_service
 from gateway.services import changes, config, config_status
 from gateway.services import explain as explain_service
+from gateway.services import limits as limit_service
 from gateway.store import audit
 from gateway.store.catalog import CatalogStore
 from gateway.store.history import History
@@ -98,6 +101,7 @@ async def serve(
             running = [
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(gateway.control.run(), name="control"),
+                tasks.create_task(gateway.limits.run(), name="limits"),
             ]
             port = await server.start()
             if started is not None:
@@ -143,6 +147,13 @@ class Gateway:
             stopping=server.stopping,
             receipts=self.receipts,
         )
+        self.limits = Limits(
+            catalog=lambda: self.control.catalog,
+            streams_max=settings.ads_streams_max,
+            stopping=server.stopping,
+            bus=bus,
+            replica=settings.replica,
+        )
         if settings.preflight:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
@@ -150,6 +161,7 @@ class Gateway:
     async def join(self) -> None:
         """Serve all APIs, and publish the catalog as it is."""
         self.discovery.register(self.server.server)
+        self.limits.register(self.server.server)
         for serve_api in _SERVED:
             serve_api(self)
         self.identity.add_to(self.server)
@@ -217,10 +229,24 @@ def _serve_explain(gateway: Gateway) -> None:
     )
 
 
+def _serve_limits(gateway: Gateway) -> None:
+    gateway.server.add(
+        limit_service_pb2_grpc.add_LimitServiceServicer_to_server,
+        limit_service.LimitService(
+            gateway.limits.quotas,
+            inputs=lambda: gateway.control.inputs,
+            feed=gateway.feed,
+            stopping=gateway.server.stopping,
+        ),
+        limit_service.SERVICE,
+    )
+
+
 _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_catalog,
     _serve_config,
     _serve_changes,
     _serve_config_status,
     _serve_explain,
+    _serve_limits,
 )

@@ -72,8 +72,11 @@ def _of_policy(policy: model.Policy) -> Iterator[str]:
 
 def _of_limit(limit: model.Limit) -> Iterator[str]:
     yield from _of_scope(limit.scope)
+    if limit.strength is not model.Strength.LOCAL:
+        yield GATEWAY  # Edges ask it.
 
 
+GATEWAY: Final = "services/gateway"
 MESH_ISSUER: Final = "issuers/mesh"
 """The mesh's own tokens, as policies name them; there is no such object."""
 
@@ -127,7 +130,6 @@ KINDS: Final = (
         cls=model.Limit,
         most=LIMITS_MAX,
         check=validation.check_limit,
-        served=False,
         references=_of_limit,
     ),
     Kind(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.limits.rlqs import METHOD as QUOTA_METHOD
 from gateway.services.catalog import SERVICE as CATALOG
 from gateway.services.changes import SERVICE as CHANGES
 from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
+from gateway.services.limits import SERVICE as LIMITS
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
 from meshkit.authz import allow
 
@@ -58,6 +60,9 @@ def policy() -> Policy:
         **{f"/{CHANGES}/{method}": operators for method in _CHANGE_METHODS},
         f"/{CONFIG_STATUS}/GetConfigStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
+        f"/{LIMITS}/GetUsage": operators,
+        f"/{LIMITS}/WatchLimits": allow(services=["operator", *PROXYLESS_SERVICES]),
+        QUOTA_METHOD: allow(services=["edge"]),
         DELTA_METHOD: allow(services=["edge", "operator"]),
         SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
     }

@@ -34,6 +34,13 @@ class Settings(MeshSettings):
     edge_streams_per_connection_max: Annotated[int, Range(1, 10_000)] = 256
     """Calls and streams at once on one connection to the edge."""
 
+    edge_count: Annotated[int, Range(1, 1_000)] = 1
+    """How many edges there are: each keeps so large a part of a quota while the gateway is away."""
+
+    limits_fallback: str = "share"
+    """What edges do about quotas and strict limits while the gateway is away: `share` keeps an even
+    part of each quota and lets strict limits pass, `deny` refuses, `allow` lets all through."""
+
     edge_connections_per_second_max: Annotated[int, Range(1, 100_000)] = 1_000
     """New connections the edge takes each second; more are closed at once."""
 
@@ -62,6 +69,8 @@ class Settings(MeshSettings):
     def __post_init__(self) -> None:
         if not self.postgres_dsn:
             raise ValueError("GATEWAY_POSTGRES_DSN: must be set")
+        if self.limits_fallback not in ("share", "deny", "allow"):
+            raise ValueError("GATEWAY_LIMITS_FALLBACK: must be share, deny or allow")
         self.edge_options()
 
     def edge_options(self) -> EdgeOptions:
@@ -89,6 +98,8 @@ class Settings(MeshSettings):
                 origin.strip() for origin in self.edge_cors_origins.split(",") if origin.strip()
             ),
             trace_sampling=self.edge_trace_sampling,
+            edge_count=self.edge_count,
+            limits_fallback=self.limits_fallback,
             streams_per_connection_max=self.edge_streams_per_connection_max,
             connections_per_second_max=self.edge_connections_per_second_max,
         )

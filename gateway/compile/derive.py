@@ -65,6 +65,10 @@ ROOTS = (
     "envoy.service.discovery.v3.DeltaDiscoveryResponse",
     "envoy.service.discovery.v3.DiscoveryRequest",
     "envoy.service.discovery.v3.DiscoveryResponse",
+    "envoy.service.rate_limit_quota.v3.RateLimitQuotaResponse",
+    "envoy.service.rate_limit_quota.v3.RateLimitQuotaUsageReports",
+    "envoy.service.ratelimit.v3.RateLimitRequest",
+    "envoy.service.ratelimit.v3.RateLimitResponse",
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
 )
 """What is sent or received; everything these refer to comes along."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.compile import extensions, routes
+from gateway.compile import extensions, limits, routes
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.scopes import scoped_routes
@@ -129,6 +129,7 @@ def _http_filters() -> list[dict[str, Any]]:
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
         extension(routes.JWT_AUTHN, extensions.JWT_CONFIG),
         _filter(routes.RBAC, "rbac.v3.RBAC"),
+        *limits.filters(),
         # Only what is let through counts: what services answer, by the kind of gRPC status.
         _filter(
             "envoy.filters.http.grpc_stats",

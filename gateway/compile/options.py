@@ -31,6 +31,16 @@ class EdgeOptions:
     telemetry_service: str = "services/telemetry"
     """Where access logs and spans go; "" for nowhere."""
 
+    gateway_service: str = "services/gateway"
+    """Who divides quotas and keeps strict limits."""
+
+    edge_count: int = 1
+    """How many edges there are: what a quota is divided by while nobody divides it by demand."""
+
+    limits_fallback: str = "share"
+    """What holds for quotas and strict limits while the gateway is away: an edge's `share` of a
+    quota (and strict limits let calls through), or `deny`, or `allow`."""
+
     streams_per_connection_max: int = 256
     request_headers_kib_max: int = 12
     """Below what services take, with room for the headers the edge adds."""

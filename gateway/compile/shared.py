@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.compile import descriptors, extensions, listeners, routes, scopes
+from gateway.compile import descriptors, extensions, limits, listeners, routes, scopes
 from gateway.xds.resources import Resource
 
 
@@ -74,6 +74,7 @@ SHARED: Final = (
     Shared("jwt", _jwt_concerned, _jwt),
     Shared("areas", _json_concerned, _areas),
     Shared("transcoder", _json_concerned, _transcoder),
+    Shared("limits", limits.concerned, limits.compile_limits),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.explain.exchange import Exchange
+from gateway.explain.formats import formatted
 from gateway.explain.matching import string_matches
 from gateway.explain.steps import Answer, NotModelled, Verdict, only
 
@@ -123,7 +124,9 @@ def append(exchange: Exchange, option: Any) -> str:
     headers = exchange.headers
     there = headers.get(name) is not None
     if "%" in value:
-        value = f"({value})"  # Its value only the edge knows; nothing we emit matches on it.
+        value = formatted(exchange, value)
+        if not value and not option.keep_empty_value:
+            return str(name)
     action = option.append_action
     if action == _APPEND:
         headers.add(name, value)

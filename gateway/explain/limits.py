@@ -28,7 +28,10 @@ def local_ratelimit(exchange: Exchange, name: str, config: Any) -> None:
         *("descriptors", "rate_limits", "always_consume_default_token_bucket"),
         "max_dynamic_descriptors",
     )
-    given: dict[str, Any] = {"resource": ("LDS", exchange.listener.name)}
+    given: dict[str, Any] = {"resource": exchange.resource}
+    if config.rate_limits:
+        _local_limits(exchange, name, config)
+        return
     if override is not None:
         owner = object_of(exchange.found.route).partition("/routes/")[0]
         given = {"resource": ("RDS", exchange.found.table.name), "object": owner}
@@ -51,17 +54,52 @@ def local_ratelimit(exchange: Exchange, name: str, config: Any) -> None:
 
 
 def _bucket(exchange: Exchange, config: Any) -> Any | None:
-    """Return the bucket of the first descriptor that fits, else the one for all."""
-    rows = config.rate_limits
-    made = set(descriptors(exchange, rows)) if config.descriptors else set()
-    for one in config.descriptors:
-        if tuple((entry.key, entry.value) for entry in one.entries) in made:
-            return one.token_bucket
-        wild = any(not entry.value for entry in one.entries)
-        keys = tuple(entry.key for entry in one.entries)
-        if wild and any(tuple(key for key, _ in found) == keys for found in made):
-            return one.token_bucket
+    """Return the one bucket for all; what routes count by descriptors isn't emitted."""
+    del exchange
+    if config.descriptors:
+        raise NotModelled("LocalRateLimit.descriptors of routes")
     return config.token_bucket if config.HasField("token_bucket") else None
+
+
+def _local_limits(exchange: Exchange, name: str, config: Any) -> None:
+    """Tell of every bucket that counts the request: all must have something left."""
+    where = {"resource": exchange.resource}
+    made = descriptors(exchange, config.rate_limits)
+    found = [(one, _descriptor_of(config, one)) for one in made]
+    counted = [(one, bucket) for one, bucket in found if bucket is not None]
+    if not counted:
+        exchange.step("filter", name, Verdict.IDLE, "No local limit is about it.", **where)
+        return
+    for entries, bucket in counted:
+        told = ", ".join(f"{key}={value}" for key, value in entries)
+        shadow = bucket.shadow_mode
+        exchange.step(
+            "filter",
+            name,
+            Verdict.SHADOW if shadow else Verdict.DEPENDS,
+            f"It goes on while this edge's bucket [{told}] isn't empty; else "
+            f"{'it is counted' if shadow else '429'}.",
+            facts=(*entries, ("burst", str(bucket.token_bucket.max_tokens))),
+            object=_limit_of(entries),
+            **where,
+        )
+
+
+def _descriptor_of(config: Any, made: Descriptor) -> Any | None:
+    """Return the configured descriptor that counts *made*; an entry without value takes any."""
+    for one in config.descriptors:
+        if len(one.entries) == len(made) and all(
+            entry.key == key and entry.value in ("", value)
+            for entry, (key, value) in zip(one.entries, made, strict=True)
+        ):
+            return one
+    return None
+
+
+def _limit_of(entries: Descriptor) -> str:
+    """Return the limit that a descriptor or a bucket is of."""
+    named = dict(entries).get("limit", "")
+    return named if named.startswith("limits/") else ""
 
 
 def quota(exchange: Exchange, name: str, config: Any) -> None:
@@ -83,8 +121,15 @@ def quota(exchange: Exchange, name: str, config: Any) -> None:
             source = exchange.configuration.unpack(value.custom_value.typed_config)
             facts.append((key, exchange.headers.get(source.header_name) or ""))
     bucket = ", ".join(f"{key}={value}" for key, value in facts)
-    says = f"It goes on while this edge's share of the quota [{bucket}] lasts; else 429."
-    exchange.step("filter", name, Verdict.DEPENDS, says, facts=tuple(facts), **where)
+    shadow = not settings.HasField("deny_response_settings")
+    says = (
+        f"It goes on while this edge's share of the quota [{bucket}] lasts; else "
+        f"{'it is counted' if shadow else '429'}."
+    )
+    verdict = Verdict.SHADOW if shadow else Verdict.DEPENDS
+    exchange.step(
+        "filter", name, verdict, says, facts=tuple(facts), object=_limit_of(tuple(facts)), **where
+    )
 
 
 def asked_limit(exchange: Exchange, name: str, config: Any) -> None:
@@ -103,12 +148,16 @@ def asked_limit(exchange: Exchange, name: str, config: Any) -> None:
         if not found.route.route.rate_limits or found.route.route.include_vh_rate_limits.value:
             rows += found.host.rate_limits
     asked = descriptors(exchange, rows)
+    where = {"resource": exchange.resource}
     if not asked:
-        exchange.step("filter", name, Verdict.IDLE, "No strict limit is about it.")
+        exchange.step("filter", name, Verdict.IDLE, "No strict limit is about it.", **where)
         return
-    told = tuple((key, value) for one in asked for key, value in one)
-    says = f"It goes on unless the rate limit service says no to {len(asked)} descriptors."
-    exchange.step("filter", name, Verdict.DEPENDS, says, facts=told)
+    for one in asked:
+        told = ", ".join(f"{key}={value}" for key, value in one)
+        says = f"It goes on unless the gateway says that the limit [{told}] is reached; else 429."
+        exchange.step(
+            "filter", name, Verdict.DEPENDS, says, facts=one, object=_limit_of(one), **where
+        )
 
 
 def descriptors(exchange: Exchange, rows: Iterable[Any]) -> Sequence[Descriptor]:

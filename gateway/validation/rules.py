@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from gateway.model.limit import Strength
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_SERVICE,
@@ -128,6 +129,8 @@ def check_limit(limit: Limit) -> None:
             problems[f"keys[{number}]"] = "needs exactly one"
         if key.claim is not None and not _CLAIM.fullmatch(key.claim):
             problems[f"keys[{number}].claim"] = "not the name of a claim"
+        elif ":" in (key.claim or ""):
+            problems[f"keys[{number}].claim"] = "the edge can't count by a claim with a colon"
         if key.header is not None and not HEADER.fullmatch(key.header):
             problems[f"keys[{number}].header"] = "not the lower-case name of a header"
     within(problems, "requests", limit.requests, 1, 1_000_000_000)
@@ -136,6 +139,10 @@ def check_limit(limit: Limit) -> None:
     between(problems, "interval", limit.interval, _INTERVAL)
     if limit.interval.microseconds:
         problems["interval"] = "must be whole seconds"
+    if limit.strength is Strength.STRICT:
+        problems["strength"] = "strict limits are not served yet"
+    if limit.scope.hosts:
+        problems["scope.hosts"] = "limits of hosts are not served yet"
     refuse(problems, "INVALID_OBJECT", "limit")
 
 

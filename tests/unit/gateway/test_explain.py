@@ -236,6 +236,7 @@ def test_the_bucket_of_a_quota_is_told(snapshot):
     settings = make(
         "envoy.extensions.filters.http.rate_limit_quota.v3.RateLimitQuotaBucketSettings"
     )
+    settings.deny_response_settings.SetInParent()
     values = settings.bucket_id_builder.bucket_id_builder
     values["limit"].string_value = "limits/all"
     custom = make("envoy.config.core.v3.TypedExtensionConfig", **header_input("x-tenant"))

@@ -1,0 +1,70 @@
+"""What limits count calls by, written into headers by one filter before those that limit."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.compile.envoy_api import any_of
+from gateway.compile.routes import CLAIMS_METADATA, JWT_AUTHN
+from gateway.limits.reach import ABSENT, label
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model import LimitKey
+
+KEYS_CONFIG: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+METHOD_HEADER: Final = "x-aerofusion-limit-method"
+"""The path without its query: otherwise each query would be a method of its own."""
+
+_PREFIX = "x-aerofusion-limit-"
+_CLAIM = f"%DYNAMIC_METADATA({JWT_AUTHN}:{CLAIMS_METADATA}:{{}})%"
+_FORMATS = {
+    "tenant": _CLAIM.format("tenant"),
+    "subject": _CLAIM.format("sub"),
+    "api_key": _CLAIM.format("jti"),
+    "remote_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "method": "%PATH(NQ:PATH)%",
+}
+
+
+def header_of(key: LimitKey) -> str:
+    """Return the header that has the value of *key*; only the edge writes it."""
+    if key.claim is not None or key.header is not None:
+        # Claims may have characters that headers may not.
+        return f"{_PREFIX}k-{hashlib.sha256(label(key).encode()).hexdigest()[:12]}"
+    return METHOD_HEADER if key.method else _PREFIX + label(key).replace("_", "-")
+
+
+def mutations(keys: Iterable[LimitKey]) -> dict[str, Any]:
+    """Return the filter's config for *keys* and the method. What a call hasn't is `ABSENT`."""
+    formats = {METHOD_HEADER: _FORMATS["method"]}
+    for key in keys:
+        formats[header_of(key)] = _format(key)
+    changes = []
+    for header, value in sorted(formats.items()):
+        # An empty value isn't written: what stands there before is the default.
+        changes += [_set(header, ABSENT), _set(header, value)]
+    return any_of(KEYS_CONFIG, mutations={"request_mutations": changes})
+
+
+def nothing() -> dict[str, Any]:
+    """Return the config of a filter that does nothing, for where no limit is kept."""
+    return any_of(KEYS_CONFIG)
+
+
+def _format(key: LimitKey) -> str:
+    if key.claim is not None:
+        return _CLAIM.format(key.claim)
+    return f"%REQ({key.header})%" if key.header is not None else _FORMATS[label(key)]
+
+
+def _set(header: str, value: str) -> dict[str, Any]:
+    return {
+        "append": {
+            "header": {"key": header, "value": value},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    }
