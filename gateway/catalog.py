@@ -132,10 +132,8 @@ class CatalogWriter:
     @contextlib.asynccontextmanager
     async def change(self, actor: str) -> AsyncIterator[Change]:
         """Open the transaction of a change; those who follow the catalog are told at its end."""
-        async with self._store.change(actor) as change:
+        async with self._store.change(actor, self._changed) as change:
             yield change
-        if change.made:
-            self._changed(change.made)
 
     async def prepared(self, before: Stored | None, value: Object) -> Object:
         """Return *value* as it is to be stored: with what only the gateway can fill in."""

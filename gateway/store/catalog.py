@@ -20,7 +20,7 @@ from meshkit.postgres import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import asyncpg
 
@@ -155,19 +155,28 @@ class CatalogStore:
         return [revision_of(row) for row in rows]
 
     @contextlib.asynccontextmanager
-    async def change(self, actor: str) -> AsyncIterator[Change]:
+    async def change(
+        self, actor: str, committed: Callable[[Sequence[Revision]], None] | None = None
+    ) -> AsyncIterator[Change]:
         """
         Open the transaction of a change; no other runs at the same time, on any replica.
+
+        Args:
+            committed: Called with what was made as soon as that is durable; not if nothing was.
 
         Raises:
             Unavailable: The database is away; the change may or may not have happened.
 
         """
         with unavailable_on_lost_connection():
-            async with self._pool.acquire() as connection, connection.transaction():
-                revision = await connection.fetchval(
-                    "SELECT revision FROM catalog_state FOR UPDATE"
-                )
-                change = Change(connection, actor=actor, revision=revision)
-                yield change
-                await change.flush()
+            async with self._pool.acquire() as connection:
+                async with connection.transaction():
+                    revision = await connection.fetchval(
+                        "SELECT revision FROM catalog_state FOR UPDATE"
+                    )
+                    change = Change(connection, actor=actor, revision=revision)
+                    yield change
+                    await change.flush()
+                # Before the connection goes back, which takes a round trip.
+                if committed is not None and change.made:
+                    committed(change.made)
