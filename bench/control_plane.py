@@ -28,6 +28,7 @@ from aerofusion.gateway.v1 import (
     config_service_pb2_grpc,
     identity_service_pb2,
     identity_service_pb2_grpc,
+    key_service_pb2_grpc,
     object_pb2,
     route_pb2,
     service_pb2,
@@ -131,6 +132,7 @@ class ControlPlane:
         self.changes = change_service_pb2_grpc.ChangeServiceStub(self._channel)
         self.config = config_service_pb2_grpc.ConfigServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
+        self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)
 
     @property
     def gateway_socket(self) -> Path:

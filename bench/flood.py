@@ -28,6 +28,9 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MESSAGE = b"\x00\x00\x00\x00\x00"
 """An empty gRPC message."""
 
+UNDER_WAY_MAX = 200
+"""Requests on one connection; the edge allows 256 streams."""
+
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _OK = 0x88
@@ -188,11 +191,12 @@ def paced(connection: Connection, rate: float, seconds: float) -> float:
     began = time.perf_counter()
     sent = 0
     while (now := time.perf_counter() - began) < seconds or connection.under_way:
-        if now < seconds and sent <= now * rate:
+        if now < seconds and sent <= now * rate and connection.under_way < UNDER_WAY_MAX:
             connection.send(1, timed=True)
             sent += 1
             continue
-        wait = max(0.0, sent / rate - now) if now < seconds else 5.0
+        late = now >= seconds or connection.under_way >= UNDER_WAY_MAX
+        wait = 5.0 if late else max(0.0, sent / rate - now)
         if select.select([connection.socket], [], [], wait)[0]:
             connection.receive()
     return time.perf_counter() - began

@@ -83,6 +83,8 @@ def upstream(plane: ControlPlane, service: str, files: Files) -> Proxy:
         file.write_bytes(bytes(5))
     port = free_port()
     words = ["nghttpd", "-n1", f"--htdocs={root}", "--trailer=grpc-status: 0", "--verify-client"]
+    # A proxy learns of a smaller maximum only once it has sent more.
+    words += ["--max-concurrent-streams=1000"]
     words += ["--address=127.0.0.1", str(port), str(files.key), str(files.chain)]
     pid = plane.start(service, words)
     until(lambda: listens(port), service)
