@@ -23,7 +23,15 @@ from meshkit.settings import MeshSettings
 SERVICE = "aerofusion.bench.v1.EchoService"
 ECHO = f"/{SERVICE}/Echo"
 STREAM = f"/{SERVICE}/Stream"
-POLICY = {path: allow(services=["bench"], roles=["service"]) for path in (ECHO, STREAM)}
+LANES = ("Swap", "Order", "Name", "Weigh", "Limit", "Move")
+"""Each a service of its own that does the same, so that each can be changed by itself."""
+
+SERVICES = (SERVICE, *(f"aerofusion.bench.v1.{lane}Service" for lane in LANES))
+POLICY = {
+    f"/{service}/{method}": allow(services=["bench"], roles=["service"])
+    for service in SERVICES
+    for method in ("Echo", "Stream")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +54,9 @@ def register(_servicer: object, server: Any) -> None:
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
         "Stream": grpc.stream_stream_rpc_method_handler(stream),
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(service, handlers) for service in SERVICES)
+    )
 
 
 async def serve(

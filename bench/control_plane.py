@@ -18,7 +18,6 @@ from string import Template
 from typing import Any, Self
 
 import grpc
-from google.protobuf import descriptor_pb2, duration_pb2
 
 from aerofusion.gateway.v1 import (
     catalog_service_pb2_grpc,
@@ -30,9 +29,8 @@ from aerofusion.gateway.v1 import (
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
     object_pb2,
-    route_pb2,
-    service_pb2,
 )
+from bench.many_services import METHODS, grpc_service, route, service
 from meshctl.parts.edge import packaged_binary
 from meshctl.parts.postgres import Cluster
 from meshctl.processes import spawn
@@ -40,10 +38,9 @@ from meshkit.identity import JoinFile
 from meshkit.settings import MeshSettings
 
 
-ROOT = Path(__file__).parent.parent
-METHODS = 10
-"""Of each service's one gRPC service; each has a route of its own."""
+__all__ = ["METHODS", "ControlPlane", "EdgeClient", "edge_client", "grpc_service", "route"]
 
+ROOT = Path(__file__).parent.parent
 SERVICES_AT_ONCE = 400
 READY_WITHIN_S = 60.0
 HEAP_BYTES_MAX = 8 << 30
@@ -51,58 +48,6 @@ _LARGE = [
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.max_send_message_length", 256 << 20),
 ]
-
-
-def grpc_service(number: int) -> str:
-    """Full name of what the service with this number offers."""
-    return f"bench.s{number:05}.v1.Api"
-
-
-def service_name(number: int) -> str:
-    return f"services/s{number:05}"
-
-
-def route(number: int, method: int, *roles: str) -> route_pb2.Route:
-    """The route of one method, to the next service; with *roles*, only for these."""
-    made = route_pb2.Route(
-        name=f"{service_name(number)}/routes/m{method}",
-        match=route_pb2.RouteMatch(
-            grpc_service=grpc_service(number), grpc_method=f"Method{method}"
-        ),
-        destinations=[route_pb2.Destination(service=service_name(number), weight=1)],
-        timeout=duration_pb2.Duration(seconds=5),
-    )
-    if roles:
-        made.access.roles.extend(roles)
-    return made
-
-
-def service(number: int) -> service_pb2.Service:
-    """A service with descriptors and without endpoints: requests are answered by the edge."""
-    return service_pb2.Service(
-        name=service_name(number),
-        identity=f"s{number:05}",
-        grpc_services=[grpc_service(number)],
-        descriptor_set=descriptors(number),
-    )
-
-
-def descriptors(number: int) -> bytes:
-    """The descriptor set of a service with `METHODS` methods, every other one streaming."""
-    package = grpc_service(number).rpartition(".")[0]
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"{package}.proto", package=package, syntax="proto3"
-    )
-    file.message_type.add(name="Message")
-    api = file.service.add(name="Api")
-    for method in range(METHODS):
-        api.method.add(
-            name=f"Method{method}",
-            input_type=f".{package}.Message",
-            output_type=f".{package}.Message",
-            server_streaming=method % 2 == 1,
-        )
-    return descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString()
 
 
 class ControlPlane:
@@ -138,6 +83,20 @@ class ControlPlane:
     def gateway_socket(self) -> Path:
         return self.folder / "gateway.sock"
 
+    @property
+    def relay_socket(self) -> Path:
+        return self.folder / "relay" / "relay.sock"
+
+    @property
+    def relay_identity(self) -> Path:
+        """Folder of the relay's keys and certificates."""
+        return self.folder / "identities" / "edge"
+
+    @property
+    def admin_socket(self) -> Path:
+        """Of Envoy's admin interface."""
+        return self.folder / "admin.sock"
+
     def __enter__(self) -> Self:
         try:
             self.processes["postgres"] = spawn(self.postgres.prepare(), self._log("postgres"))
@@ -170,6 +129,12 @@ class ControlPlane:
             process.kill()
             process.wait()
 
+    def kill(self, name: str) -> None:
+        """End one process with -9."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
     @staticmethod
     def postgres_stop() -> int:
         return 2  # Fast: ends sessions, writes a checkpoint.
@@ -184,34 +149,53 @@ class ControlPlane:
         )
         return self.processes[name].pid
 
+    def start_backend(self, name: str) -> int:
+        """Start a `bench.backend`, a replica of the service `bench`; returns its port."""
+        port = free_port()
+        self.start(
+            f"backend-{name}",
+            [sys.executable, "-m", "bench.backend", "serve"],
+            BENCH_LISTEN=f"127.0.0.1:{port}",
+            BENCH_GATEWAY_ADDRESS=f"127.0.0.1:{self.gateway_port}",
+            BENCH_IDENTITY_DIR=str(self.folder / "identities" / f"backend-{name}"),
+            BENCH_JOIN_FILE=str(self.ticket("bench", name)),
+            BENCH_REPLICA=name,
+            BENCH_LOG_LEVEL="warning",
+        )
+        until(lambda: listens(port), f"the backend {name}")
+        return port
+
     def start_gateway(self) -> None:
         self.start("gateway", [sys.executable, "-m", "gateway", "serve"])
         until(self._answers, "the gateway")
 
     def start_edge(self) -> None:
         """Start relay and Envoy; returns once the edge takes connections."""
-        ticket = self.ticket("edge", "0", "localhost", "127.0.0.1")
-        relay = self.folder / "relay" / "relay.sock"
-        self.start(
-            "relay",
-            [sys.executable, "-m", "gateway", "relay", "serve"],
-            RELAY_GATEWAY_ADDRESS=f"127.0.0.1:{self.gateway_port}",
-            RELAY_IDENTITY_DIR=str(self.folder / "identities" / "edge"),
-            RELAY_JOIN_FILE=str(ticket),
-            RELAY_SOCKET=str(relay),
-            RELAY_SHELF_DIR=str(self.folder / "shelf"),
-            RELAY_LOG_LEVEL="warning",
-        )
+        self.start_relay(self.ticket("edge", "0", "localhost", "127.0.0.1"))
         self._start_envoy(
             "envoy",
             "bootstrap.yaml",
             node_id="edge",
-            admin_socket=self.folder / "admin.sock",
-            relay_socket=relay,
+            admin_socket=self.admin_socket,
+            relay_socket=self.relay_socket,
             heap_bytes_max=HEAP_BYTES_MAX,
             connections_max=1000,
         )
         until(lambda: listens(self.edge_port), "the edge")
+
+    def start_relay(self, ticket: Path | None = None) -> None:
+        """Start the relay; without *ticket* with the identity it had before."""
+        joining = {"RELAY_JOIN_FILE": str(ticket)} if ticket else {}
+        self.start(
+            "relay",
+            [sys.executable, "-m", "gateway", "relay", "serve"],
+            RELAY_GATEWAY_ADDRESS=f"127.0.0.1:{self.gateway_port}",
+            RELAY_IDENTITY_DIR=str(self.relay_identity),
+            RELAY_SOCKET=str(self.relay_socket),
+            RELAY_SHELF_DIR=str(self.folder / "shelf"),
+            RELAY_LOG_LEVEL="warning",
+            **joining,
+        )
 
     def start_preflight(self) -> None:
         """Start the preflight's Envoy; returns once the gateway counts on it."""
@@ -256,9 +240,9 @@ class ControlPlane:
             config_service_pb2.ApplyChangeRequest(change_set=wanted), timeout=600
         )
 
-    def token(self) -> str:
+    def token(self, subject: str = "passengers/p1", role: str = "passenger") -> str:
         request = identity_service_pb2.CreateTokenRequest(
-            subject="passengers/p1", tenant="nyc", roles=["passenger"]
+            subject=subject, tenant="nyc", roles=[role]
         )
         return str(self.identity.CreateToken(request).token)
 

@@ -139,6 +139,7 @@ class Gateway:
             settings.edge_options(),
             receipts=self.receipts,
             poll=settings.catalog_poll,
+            linger=settings.edge_linger,
         )
         self.writer = CatalogWriter(self.store, changed=self._changed)
         self.discovery = AggregatedDiscovery(

@@ -146,6 +146,10 @@ class ConfigWriter:
         before: dict[str, Stored | None] = {}
         after: dict[str, Stored | None] = {}
         etags = dict(zip((one.name for one in wanted.objects), wanted.etags, strict=False))
+        doomed = await _doomed(change, wanted)
+        await change.load(doomed)
+        taken_over = await _taken_over(change, wanted, doomed)
+        await _delete(change, wanted, [one for one in doomed if one in taken_over], before, after)
         for value in await _ordered(change, wanted.objects):
             current = await change.get(value.name)
             etag = etags.get(value.name)
@@ -160,16 +164,8 @@ class ConfigWriter:
                 continue
             before[value.name] = current
             after[value.name] = await self._writer.put(change, current, value)
-        doomed = await _doomed(change, wanted)
-        await change.load(doomed)
-        for name in doomed:
-            current = await change.get(name)
-            if current is None:
-                if name in wanted.deletes:
-                    raise not_found(name)
-                continue
-            before[name], after[name] = current, None
-            await change.delete(current)
+        rest = [one for one in doomed if one not in taken_over]
+        await _delete(change, wanted, rest, before, after)
         await _check_references(change, after)
         changes = [
             diff.ObjectChange(name=name, before=before[name], after=after[name])
@@ -234,6 +230,37 @@ async def _doomed(change: Change, wanted: ChangeSet) -> list[str]:
         if kinds.kind_of(name).key == "service":
             names.update(await change.names(f"{name}/routes/"))
     return sorted(names, key=lambda name: (kinds.kind_of(name).key in _DELETED_LAST, name))
+
+
+async def _taken_over(change: Change, wanted: ChangeSet, doomed: Sequence[str]) -> set[str]:
+    """Return those of *doomed* that go first: services of which others offer something now."""
+    offered = {
+        name for one in wanted.objects if isinstance(one, Service) for name in one.grpc_services
+    }
+    found = set()
+    for name in doomed:
+        stored = await change.get(name)
+        value = stored.value if stored else None
+        if isinstance(value, Service) and offered & set(value.grpc_services):
+            found.add(name)
+    return found | {name for name in doomed if name.partition("/routes/")[0] in found}
+
+
+async def _delete(
+    change: Change,
+    wanted: ChangeSet,
+    names: Sequence[str],
+    before: dict[str, Stored | None],
+    after: dict[str, Stored | None],
+) -> None:
+    for name in names:
+        current = await change.get(name)
+        if current is None:
+            if name in wanted.deletes:
+                raise not_found(name)
+            continue
+        before[name], after[name] = current, None
+        await change.delete(current)
 
 
 async def _check_references(change: Change, after: dict[str, Stored | None]) -> None:

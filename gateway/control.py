@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import time
@@ -13,6 +14,7 @@ import structlog
 from opentelemetry import metrics
 
 from gateway.changes.batch import Batch
+from gateway.changes.linger import Lingering
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors
 from gateway.compile.inputs import Inputs
@@ -54,13 +56,16 @@ class Control:
         *,
         receipts: Receipts,
         poll: timedelta,
+        linger: timedelta = timedelta(0),
     ) -> None:
+        """*linger* is how long clusters that nothing points at any more stay at the edges."""
         self._store = store
         self._feed = feed
         self._receipts = receipts
         self._preflight: Preflight | None = None
         self._options = options
         self._poll_s = poll.total_seconds()
+        self._lingering = Lingering(linger.total_seconds())
         self._compiled = Compiled()
         self._inputs = Inputs()
         self._changed: set[str] = set()
@@ -176,16 +181,25 @@ class Control:
     async def run(self) -> None:
         """Follow changes until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(self._poll_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._look = True
-            self._wake.clear()
+            await self._awake()
             try:
                 await self._advance()
             except MeshError as error:
                 log.warning("catalog_unread", reason=error.reason)
+
+    async def _awake(self) -> None:
+        """Wait until there is something to do: at the latest, to look at the database."""
+        loop = asyncio.get_running_loop()
+        looked = loop.time() + self._poll_s
+        while not self._wake.is_set() and not self._look:
+            gone = self._lingering.deadline() or looked
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(gone, looked)):
+                    await self._wake.wait()
+            self._look = self._look or loop.time() >= looked
+            if loop.time() >= gone:
+                self._publish_edge()
+        self._wake.clear()
 
     async def follow(self) -> None:
         """
@@ -273,7 +287,7 @@ class Control:
 
     def _publish(self, compiled: Compiled) -> None:
         self._compiled = compiled
-        self._feed.publish(Flavour.EDGE, compiled.edge)
+        self._publish_edge()
         self._feed.publish(Flavour.PROXYLESS, compiled.proxyless)
         self._unfrozen += len(compiled.touched["edge"])
         if self._unfrozen >= FROZEN_AT_ONCE:
@@ -282,3 +296,7 @@ class Control:
             gc.collect(1)
             gc.freeze()
             self._unfrozen = 0
+
+    def _publish_edge(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._feed.publish(Flavour.EDGE, self._lingering.over(self._compiled.edge, now))

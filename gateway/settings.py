@@ -44,6 +44,10 @@ class Settings(MeshSettings):
     edge_connections_per_second_max: Annotated[int, Range(1, 100_000)] = 1_000
     """New connections the edge takes each second; more are closed at once."""
 
+    edge_linger: Annotated[timedelta, Range(0, 60)] = timedelta(seconds=5)
+    """How long clusters that nothing points at any more stay at the edges, for requests that were
+    matched before and wait their turn."""
+
     ads_streams_max: Annotated[int, Range(1, 10_000)] = 500
     """Discovery streams at once."""
 

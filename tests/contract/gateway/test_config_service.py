@@ -183,3 +183,14 @@ async def test_a_canary_is_refused_rather_than_ignored(config):
     request = rpc.ApplyChangeRequest(change_set=change_set(SHOP), canary=rpc.Canary(percent=10))
     assert (await refused(config.ApplyChange(request))).reason == "INVALID_CHANGE"
     assert await listed(config) == []
+
+
+async def test_a_service_takes_over_what_another_offered_that_goes_with_the_same_change(config):
+    await apply(config, SHOP, NEW)
+    heir = {"service": {**SHOP["service"], "name": "services/heir"}}
+    done = await apply(config, heir, deletes=["services/shop"])
+    assert [(one.name, one.action) for one in done.changes] == [
+        ("services/heir", revision_pb2.Revision.ACTION_CREATE),
+        ("services/shop", revision_pb2.Revision.ACTION_DELETE),
+    ]
+    assert await listed(config) == ["services/heir", "services/new"]

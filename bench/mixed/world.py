@@ -1,0 +1,197 @@
+"""What is changed, and what calls it meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import random
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import aiohttp
+import asyncpg
+import grpc
+
+from aerofusion.gateway.v1 import (
+    config_service_pb2,
+    config_service_pb2_grpc,
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    object_pb2,
+)
+from bench.backend import LANES
+from bench.control_plane import ControlPlane
+from bench.load import Sample, open_loop
+
+
+STREAMS: Final = 50
+PING_EVERY_S: Final = 1.0
+CALL_WITHIN_S: Final = 10.0
+ADMIN_WITHIN_S: Final = 60.0
+BODY: Final = b"x" * 256
+ORDER_HEADER: Final = ("x-order", "ab")
+"""Of the calls that two routes of one service match."""
+
+# What fails is to be seen, not made good.
+_NO_RETRIES: Final = [("grpc.enable_retries", 0)]
+
+
+class World:
+    """A control plane with two backends, and how many changes it has had."""
+
+    def __init__(self, plane: ControlPlane, *, seed: int = 7) -> None:
+        self.plane = plane
+        self.chance = random.Random(seed)
+        self.ports: Sequence[int] = ()
+        """Of the backends."""
+
+        self.log: list[tuple[float, str]] = []
+        """Which change was made when, by the loop's clock."""
+
+        self.turns: collections.Counter[str] = collections.Counter()
+        """How often each kind of change was made."""
+
+        self.token = ""
+        self.failures: collections.Counter[str] = collections.Counter()
+        self.cut: list[str] = []
+        """What ended a stream that should have gone on."""
+
+        self._operator = grpc.aio.insecure_channel(f"unix:{plane.gateway_socket}")
+        self._config = config_service_pb2_grpc.ConfigServiceStub(self._operator)
+        self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._operator)
+
+    def start(self) -> None:
+        """Start two backends; blocks."""
+        self.ports = (self.plane.start_backend("a"), self.plane.start_backend("b"))
+
+    async def close(self) -> None:
+        """Let go of the control plane."""
+        await self._operator.close()
+
+    async def apply(self, *objects: object_pb2.Object, deletes: Sequence[str] = ()) -> None:
+        """Make one change; one of which the answer was lost is asked for again, and made once."""
+        request = config_service_pb2.ApplyChangeRequest(
+            change_set=config_service_pb2.ChangeSet(objects=objects, deletes=deletes),
+            request_id=str(uuid.UUID(int=self.chance.getrandbits(128), version=4)),
+        )
+        async with asyncio.timeout(ADMIN_WITHIN_S):
+            while True:
+                try:
+                    await self._config.ApplyChange(request, wait_for_ready=True)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
+                else:
+                    return
+
+    async def renew_token(self) -> None:
+        """Have the calls from now on come with a token of the newest key."""
+        request = identity_service_pb2.CreateTokenRequest(
+            subject="services/bench", tenant="bench", roles=["service"]
+        )
+        self.token = (await self.identity.CreateToken(request, wait_for_ready=True)).token
+
+    async def forget_retired_keys(self) -> None:
+        """Let retired signing keys end now: each may have tokens for a day, and there is a most."""
+        connection = await asyncpg.connect(self.plane.postgres.dsn("gateway"))
+        try:
+            await connection.execute(
+                "UPDATE signing_keys SET expire_time = now() WHERE state = 'RETIRED'"
+            )
+        finally:
+            await connection.close()
+
+    async def listener_updates(self) -> int:
+        """How often Envoy has changed a listener: each time streams are told to end."""
+        connector = aiohttp.UnixConnector(str(self.plane.admin_socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(
+                "http://envoy/stats", params={"filter": "^listener_manager.listener_"}
+            ) as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+        counts = dict(line.split(": ") for line in lines)
+        return sum(
+            int(counts[f"listener_manager.listener_{name}"])
+            for name in ("modified", "in_place_updated", "removed")
+        )
+
+    @contextlib.asynccontextmanager
+    async def load(self, rate: float) -> AsyncIterator[list[Sample]]:
+        """
+        Make *rate* calls a second, and keep `STREAMS` streams open, all the while.
+
+        Yields what becomes of the calls; complete at the end.
+        """
+        await self.renew_token()
+        credentials = grpc.ssl_channel_credentials(self.plane.bundle_pem)
+        address = f"localhost:{self.plane.edge_port}"
+        samples: list[Sample] = []
+        stop = asyncio.Event()
+        async with grpc.aio.secure_channel(address, credentials, options=_NO_RETRIES) as channel:
+            await self._until_served(channel)
+            self.failures.clear()
+            streams = [
+                asyncio.create_task(self._stream(channel, LANES[number % len(LANES)], stop))
+                for number in range(STREAMS)
+            ]
+            calls = [self._call(channel, lane) for lane in LANES]
+            loop = asyncio.create_task(open_loop(calls, rate=rate, seconds=float("inf"), stop=stop))
+            try:
+                yield samples
+            finally:
+                stop.set()
+                samples += await loop
+                await asyncio.gather(*streams)
+
+    def _metadata(self, lane: str) -> list[tuple[str, str]]:
+        told = [("authorization", f"Bearer {self.token}")]
+        return [*told, ORDER_HEADER] if lane == "Order" else told
+
+    def _call(self, channel: grpc.aio.Channel, lane: str) -> Any:
+        method: Any = channel.unary_unary(f"/aerofusion.bench.v1.{lane}Service/Echo")
+
+        async def call() -> None:
+            try:
+                await method(BODY, metadata=self._metadata(lane), timeout=CALL_WITHIN_S)
+            except grpc.aio.AioRpcError as error:
+                self.failures[f"{lane}: {error.code().name} {error.details()}"] += 1
+                raise
+
+        return call
+
+    async def _stream(self, channel: grpc.aio.Channel, lane: str, stop: asyncio.Event) -> None:
+        """Keep a stream open until *stop*, sending and getting something back all the while."""
+        method: Any = channel.stream_stream(f"/aerofusion.bench.v1.{lane}Service/Stream")
+        call = method(metadata=self._metadata(lane))
+        try:
+            while not stop.is_set():
+                await call.write(BODY)
+                async with asyncio.timeout(CALL_WITHIN_S):
+                    if await call.read() is grpc.aio.EOF:
+                        self.cut.append(f"{lane}: ended, {await call.code()}")
+                        return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PING_EVERY_S):
+                        await stop.wait()
+            await call.done_writing()
+        except grpc.aio.AioRpcError as error:
+            self.cut.append(f"{lane}: {error.code().name} {error.details()}")
+        except asyncio.InvalidStateError:
+            self.cut.append(f"{lane}: {await call.code()} {await call.details()}")
+        except TimeoutError:
+            self.cut.append(f"{lane}: silent")
+
+    async def _until_served(self, channel: grpc.aio.Channel) -> None:
+        async with asyncio.timeout(ADMIN_WITHIN_S):
+            for lane in LANES:
+                while True:
+                    try:
+                        await self._call(channel, lane)()
+                    except grpc.aio.AioRpcError:
+                        await asyncio.sleep(0.05)  # polls
+                    else:
+                        break
