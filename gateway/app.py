@@ -95,7 +95,12 @@ async def serve(
             )
             await identity.start()
             gateway = Gateway(
-                settings=settings, server=server, pool=pool, identity=identity, bus=bus
+                settings=settings,
+                server=server,
+                pool=pool,
+                identity=identity,
+                bus=bus,
+                workload=workload,
             )
             await gateway.join()
             running = [
@@ -104,6 +109,7 @@ async def serve(
                 tasks.create_task(gateway.limits.run(), name="limits"),
             ]
             port = await server.start()
+            gateway.limits.owner.address = settings.reached_at(port)
             if started is not None:
                 started.set_result(port)
             await stop.wait()
@@ -124,6 +130,7 @@ class Gateway:
         pool: asyncpg.Pool[Any],
         identity: Identity,
         bus: Bus,
+        workload: Workload,
     ) -> None:
         self.settings = settings
         self.server = server
@@ -149,11 +156,12 @@ class Gateway:
             receipts=self.receipts,
         )
         self.limits = Limits(
+            pool=pool,
+            workload=workload,
+            replica=settings.replica,
             catalog=lambda: self.control.catalog,
             streams_max=settings.ads_streams_max,
             stopping=server.stopping,
-            bus=bus,
-            replica=settings.replica,
         )
         if settings.preflight:
             timeout = settings.preflight_timeout
@@ -235,6 +243,7 @@ def _serve_limits(gateway: Gateway) -> None:
         limit_service_pb2_grpc.add_LimitServiceServicer_to_server,
         limit_service.LimitService(
             gateway.limits.quotas,
+            gateway.limits.strict,
             inputs=lambda: gateway.control.inputs,
             feed=gateway.feed,
             stopping=gateway.server.stopping,

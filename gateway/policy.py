@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.limits.rlqs import METHOD as QUOTA_METHOD
+from gateway.limits.rls import METHOD as STRICT_METHOD
 from gateway.services.catalog import SERVICE as CATALOG
 from gateway.services.changes import SERVICE as CHANGES
 from gateway.services.config import SERVICE as CONFIG
@@ -63,6 +64,7 @@ def policy() -> Policy:
         f"/{LIMITS}/GetUsage": operators,
         f"/{LIMITS}/WatchLimits": allow(services=["operator", *PROXYLESS_SERVICES]),
         QUOTA_METHOD: allow(services=["edge"]),
+        STRICT_METHOD: allow(services=["edge", "gateway"]),
         DELTA_METHOD: allow(services=["edge", "operator"]),
         SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
     }

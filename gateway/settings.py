@@ -22,6 +22,9 @@ class Settings(MeshSettings):
     join_address: str = ""
     """How others reach `join_listen`, `host:port`. Empty: where it listens."""
 
+    peer_address: str = ""
+    """How other replicas reach this one, `host:port`. Empty: where it listens."""
+
     edge_listen: str = "127.0.0.1:8443"
     """Address of the edge's public listener; an IP address and a port."""
 
@@ -36,6 +39,9 @@ class Settings(MeshSettings):
 
     edge_count: Annotated[int, Range(1, 1_000)] = 1
     """How many edges there are: each keeps so large a part of a quota while the gateway is away."""
+
+    strict_limit_timeout: Annotated[timedelta, Range(0.01, 10)] = timedelta(seconds=0.25)
+    """How long a call waits at the edge for a strict limit; then `limits_fallback` decides."""
 
     limits_fallback: str = "share"
     """What edges do about quotas and strict limits while the gateway is away: `share` keeps an even
@@ -104,9 +110,14 @@ class Settings(MeshSettings):
             trace_sampling=self.edge_trace_sampling,
             edge_count=self.edge_count,
             limits_fallback=self.limits_fallback,
+            strict_timeout=self.strict_limit_timeout,
             streams_per_connection_max=self.edge_streams_per_connection_max,
             connections_per_second_max=self.edge_connections_per_second_max,
         )
+
+    def reached_at(self, port: int) -> str:
+        """Return how other replicas reach this one, which listens on *port*."""
+        return self.peer_address or f"{self.listen.rpartition(':')[0]}:{port}"
 
     def ads_limits(self) -> AdsLimits:
         """Return the bounds of the discovery streams."""

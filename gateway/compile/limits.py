@@ -38,12 +38,6 @@ LOCAL: Final = "limit_local"
 STRICT: Final = "limit_strict"
 LOCAL_CONFIG: Final = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 STRICT_CONFIG: Final = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
-REACHED: Final = "LIMIT_REACHED"
-"""The reason in the details of an answer that a limit gives."""
-
-STRICT_TIMEOUT: Final = timedelta(milliseconds=250)
-"""How long a call waits to be let through by a strict limit; then the failure mode decides."""
-
 LOCAL_BUCKETS_MAX: Final = 20_000
 """Values of its keys that an edge remembers for each local limit, the newest; Envoy's default, 20,
 would give a full bucket to whoever comes after 20 others."""
@@ -106,7 +100,7 @@ def refusal_headers(limit: Limit | None, wait: timedelta, message: str) -> list[
 
     """
     told = {"limit": limit.name} if limit is not None else {}
-    error = Overloaded(REACHED, message, retry_after=wait, **told)
+    error = Overloaded("LIMIT_REACHED", message, retry_after=wait, **told)
     packed = base64.b64encode(to_status(error).SerializeToString(deterministic=True))
     seconds = -(-wait // timedelta(seconds=1))
     return [
@@ -151,7 +145,7 @@ def _strict(limits: Sequence[tuple[Limit, Reach]], options: EdgeOptions) -> dict
     return any_of(
         STRICT_CONFIG,
         domain=limit_quotas.DOMAIN,
-        timeout=STRICT_TIMEOUT,
+        timeout=options.strict_timeout,
         failure_mode_deny=options.limits_fallback == "deny",
         rate_limited_as_resource_exhausted=True,
         rate_limit_service={

@@ -37,6 +37,9 @@ class EdgeOptions:
     edge_count: int = 1
     """How many edges there are: what a quota is divided by while nobody divides it by demand."""
 
+    strict_timeout: timedelta = timedelta(milliseconds=250)
+    """How long a call waits for a strict limit; then `limits_fallback` decides."""
+
     limits_fallback: str = "share"
     """What holds for quotas and strict limits while the gateway is away: an edge's `share` of a
     quota (and strict limits let calls through), or `deny`, or `allow`."""

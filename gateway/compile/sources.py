@@ -21,7 +21,11 @@ _FETCH_TIMEOUT = timedelta(seconds=5)
 
 def ads() -> dict[str, Any]:
     """Return the config source "over ADS"; Envoy goes on without the resource after 5 s."""
-    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": duration(_FETCH_TIMEOUT)}
+    return {
+        "ads": {},
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": duration(_FETCH_TIMEOUT),
+    }
 
 
 def secret(name: str) -> dict[str, Any]:

@@ -18,6 +18,9 @@ HYSTERESIS: Final = 0.1
 FLOOR: Final = 0.05
 """Of an even share, what an edge without demand keeps: its next calls shan't wait for a report."""
 
+LEAST: Final = 0.1
+"""Of the whole, what edges that can be reached have together while lost ones hold the rest."""
+
 JUMP: Final = 0.25
 """Demand that differs by more is believed at once; by less, it is smoothed."""
 
@@ -119,10 +122,11 @@ class Bucket:
     """
     One bucket of a quota and its division.
 
-    What was sent to edges never comes to more than `rate` together, whatever they report: who gets
-    more, gets it from what others no longer have, and who can't be reached keeps its part until it
-    ends. Two things come on top: each new share starts with its part of the burst, and an edge cut
-    off for longer than an assignment's life falls back to its even share.
+    What was sent to edges comes to at most `rate` together, whatever they report: who gets more,
+    gets it from what others no longer have, and who can't be reached keeps its part until it ends.
+    Only where that would leave nothing for the others they have `LEAST` of it on top. And each new
+    share starts with its part of the burst, and an edge cut off for longer than an assignment's
+    life falls back to its even share: those nobody here can take back.
     """
 
     rate: float
@@ -158,17 +162,23 @@ class Bucket:
     def _targets(self) -> dict[str, float]:
         """Return what the edges of this replica should have."""
         reachable = {edge: part for edge, part in self.parts.items() if part.connected}
-        kept = sum(part.assigned for part in self.parts.values() if not part.connected)
         shares = divide(
-            max(self.rate - kept, 0.0), {edge: part.demand for edge, part in reachable.items()}
+            self._whole() - self._kept(), {edge: part.demand for edge, part in reachable.items()}
         )
         return {edge: share for edge, share in shares.items() if not reachable[edge].foreign}
+
+    def _kept(self) -> float:
+        """Return what edges have that can't be told otherwise."""
+        return sum(part.assigned for part in self.parts.values() if not part.connected)
+
+    def _whole(self) -> float:
+        return max(self.rate, self._kept() + LEAST * self.rate)
 
     def _apply(self, targets: Mapping[str, float], edges: set[str]) -> None:
         for edge in edges:
             part = self.parts[edge]
             part.assigned = min(part.assigned, targets[edge])
-        free = self.rate - sum(part.assigned for part in self.parts.values())
+        free = self._whole() - sum(part.assigned for part in self.parts.values())
         for edge in sorted(edges, key=lambda one: targets[one]):
             part = self.parts[edge]
             more = min(targets[edge] - part.assigned, max(free, 0.0))

@@ -16,6 +16,7 @@ from gateway.services.generic import fill
 from gateway.xds.feed import Flavour
 from meshkit.authz import current_caller
 from meshkit.errors import InvalidInput, NotFound, Overloaded, PermissionDenied
+from meshkit.gcra import NS
 
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.compile.inputs import Inputs
     from gateway.limits.allocator import Part
     from gateway.limits.quotas import Quotas
+    from gateway.limits.strict import Counted, StrictLimits
     from gateway.model import Catalog, Limit
     from gateway.xds.feed import Feed
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 SERVICE: Final = "aerofusion.gateway.v1.LimitService"
 WATCHERS_MAX: Final = 1_000
 GRPC_SERVICES_MAX: Final = 64
+GATEWAY: Final = "gateway"
+"""What the one part of a strict limit's bucket is called."""
+
 PAGE_SIZE: Final = 100
 PAGE_SIZE_MAX: Final = 1_000
 
@@ -49,12 +54,14 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
     def __init__(
         self,
         quotas: Quotas,
+        strict: StrictLimits,
         *,
         inputs: Callable[[], Inputs],
         feed: Feed,
         stopping: asyncio.Event,
     ) -> None:
         self._quotas = quotas
+        self._strict = strict
         self._inputs = inputs
         self._feed = feed
         self._stopping = stopping
@@ -116,6 +123,33 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
                     for edge, part in sorted(bucket.parts.items())
                 ],
             )
+        now_ns = time.monotonic_ns()
+        for counted in self._strict.buckets():
+            yield _strict(counted, now_ns)
+
+
+def _strict(counted: Counted, now_ns: int) -> rpc.LimitUsage:
+    limit = counted.limit
+    per_second = limit.requests / limit.cost / limit.interval.total_seconds()
+    elapsed = max((now_ns - counted.began_at_ns) / NS, 1.0)
+    part = rpc.BucketPart(
+        edge=GATEWAY,
+        assigned_per_second=per_second,
+        demand_per_second=(counted.allowed + counted.refused) / elapsed,
+        allowed=counted.allowed,
+        refused=0 if limit.shadow else counted.refused,
+        would_have_refused=counted.refused if limit.shadow else 0,
+    )
+    ago = timedelta(seconds=(now_ns - counted.decided_at_ns) / NS)
+    part.report_time.FromDatetime(datetime.now(UTC) - ago)
+    return rpc.LimitUsage(
+        limit=limit.name,
+        strength=limit_pb2.Limit.STRENGTH_STRICT,
+        shadow=limit.shadow,
+        bucket=dict(counted.descriptor[1:]),
+        allowed_per_second_max=per_second,
+        parts=[part],
+    )
 
 
 def _part(edge: str, part: Part, now: float, *, shadow: bool) -> rpc.BucketPart:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from gateway.model.limit import Strength
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_SERVICE,
@@ -139,8 +138,6 @@ def check_limit(limit: Limit) -> None:
     between(problems, "interval", limit.interval, _INTERVAL)
     if limit.interval.microseconds:
         problems["interval"] = "must be whole seconds"
-    if limit.strength is Strength.STRICT:
-        problems["strength"] = "strict limits are not served yet"
     if limit.scope.hosts:
         problems["scope.hosts"] = "limits of hosts are not served yet"
     refuse(problems, "INVALID_OBJECT", "limit")

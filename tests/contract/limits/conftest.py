@@ -1,5 +1,7 @@
 """Limits at a real edge, with the gateway in its own catalog so that edges can ask it."""
 
+from datetime import timedelta
+
 import pytest_asyncio
 
 from aerofusion.gateway.v1 import config_service_pb2, limit_pb2, object_pb2, policy_pb2, service_pb2
@@ -10,7 +12,7 @@ from tests.fixtures.edge import edge
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def mesh(postgres):
     """An edge with an echo service and the gateway behind it."""
-    async with edge(postgres, preflight=False) as made:
+    async with edge(postgres, preflight=False, strict_limit_timeout=timedelta(seconds=10)) as made:
         made.servers = [await made.echo("0")]
         await made.put_service("echo", *made.servers)
         await put_gateway(made)
