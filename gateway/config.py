@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway import diff, kinds
 from gateway.catalog import not_found
 from gateway.model import Service
-from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, NotFound
+from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, MeshError, NotFound
 
 
 if TYPE_CHECKING:
@@ -159,11 +160,12 @@ class ConfigWriter:
                     f"{value.name} has been changed since; read it again.",
                     name=value.name,
                 )
-            value = await self._writer.prepared(current, value)  # noqa: PLW2901
-            if current is not None and current.value == value:
-                continue
-            before[value.name] = current
-            after[value.name] = await self._writer.put(change, current, value)
+            with about(value.name):
+                value = await self._writer.prepared(current, value)  # noqa: PLW2901
+                if current is not None and current.value == value:
+                    continue
+                before[value.name] = current
+                after[value.name] = await self._writer.put(change, current, value)
         rest = [one for one in doomed if one not in taken_over]
         await _delete(change, wanted, rest, before, after)
         await _check_references(change, after)
@@ -172,6 +174,16 @@ class ConfigWriter:
             for name in sorted(after)
         ]
         return Applied(first_revision=first, revision=change.revision, changes=tuple(changes))
+
+
+@contextlib.contextmanager
+def about(name: str) -> Iterator[None]:
+    """Have what is refused within it say that it is about the object *name*, as `object`."""
+    try:
+        yield
+    except MeshError as error:
+        error.metadata.setdefault("object", name)
+        raise
 
 
 def _looked_at(wanted: ChangeSet) -> Iterator[str]:

@@ -15,9 +15,12 @@ from google.protobuf import duration_pb2, field_mask_pb2
 from aerofusion.gateway.v1 import (
     catalog_service_pb2,
     catalog_service_pb2_grpc,
+    change_service_pb2_grpc,
+    config_service_pb2_grpc,
     explain_service_pb2_grpc,
     identity_service_pb2,
     identity_service_pb2_grpc,
+    key_service_pb2_grpc,
     service_pb2,
 )
 from meshctl import exits
@@ -40,8 +43,24 @@ OWNED_FIELDS = (
 """What a registration decides; an operator's limits and timeouts stay as they are."""
 
 
+REMEDIES = {
+    "ETAG_MISMATCH": "again: it was changed in between, and the plan is another now",
+    "OBJECT_NOT_FOUND": "meshctl list",
+    "SERVICE_NOT_FOUND": "meshctl list services/",
+    "ROUTE_NOT_FOUND": "meshctl list services/",
+    "OBJECT_MISSING": "put what it needs into the same change",
+    "OBJECT_IN_USE": "put what needs it into the same change, or take it out first",
+    "REVISION_NOT_FOUND": "meshctl history",
+    "CHANGE_NOT_FOUND": "meshctl history",
+    "PREFLIGHT_FAILED": "fix that field; nothing was changed",
+    "KEY_NOT_FOUND": "meshctl key list",
+    "TOO_MANY_WATCHERS": "again in a while",
+}
+"""Reason of a refusal to what to try."""
+
+
 class Admin:
-    """An open connection to the gateway. `catalog`, `explain` and `identity` are its stubs."""
+    """An open connection to the gateway, with a stub for each of its services."""
 
     def __init__(self, socket: Path) -> None:
         # Each connects anew: channels of one process share their connections otherwise, and
@@ -50,8 +69,11 @@ class Admin:
             f"unix:{socket}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
         self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
+        self.changes = change_service_pb2_grpc.ChangeServiceStub(self._channel)
+        self.config = config_service_pb2_grpc.ConfigServiceStub(self._channel)
         self.explain = explain_service_pb2_grpc.ExplainServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
+        self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,7 +163,8 @@ def told(error: grpc.RpcError) -> MeshctlError:
             "meshctl status, then again",
             exit_code=exits.UNAVAILABLE,
         )
+    remedy = REMEDIES.get(known.reason, "")
     lines = [f"{known} ({known.reason})"]
     if isinstance(known, InvalidInput):
         lines += [f"  {field}: {what}" for field, what in (known.field_violations or {}).items()]
-    return MeshctlError("\n".join(lines))
+    return MeshctlError("\n".join(lines), remedy, refusal=known)

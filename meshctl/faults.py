@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from meshkit.errors import MeshError
+
 
 class MeshctlError(Exception):
     """
@@ -11,10 +13,19 @@ class MeshctlError(Exception):
         problem: What failed, in one sentence.
         remedy: What to try, as a command or an action; printed after `Try: `.
         exit_code: Of the command, when nobody handles it; the codes stand in `meshctl.exits`.
+        refusal: What a service said, if one refused.
 
     """
 
-    def __init__(self, problem: str, remedy: str = "", *, exit_code: int = 1) -> None:
+    def __init__(
+        self,
+        problem: str,
+        remedy: str = "",
+        *,
+        exit_code: int = 1,
+        refusal: MeshError | None = None,
+    ) -> None:
         super().__init__(problem)
         self.remedy = remedy
         self.exit_code = exit_code
+        self.refusal = refusal

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SETS_REMEMBERED = 512
+WELL_KNOWN = ("google/protobuf/", "google/api/", "google/rpc/")
+"""Files that everybody imports, each in the version that came with their compiler."""
 
 
 class InvalidDescriptors(Exception):
@@ -61,8 +63,9 @@ def merge(sets: Iterable[bytes]) -> bytes:
     for one in sets:
         for file in _parse(one).file:
             file.ClearField("source_code_info")
-            if files.setdefault(file.name, file) != file:
-                raise InvalidDescriptors(f"{file.name} differs from another service's")
+            known = files.setdefault(file.name, file)
+            if known != file:
+                files[file.name] = _reconciled(known, file)
     result = descriptor_pb2.FileDescriptorSet()
     placed: set[str] = set()
     for name in sorted(files):
@@ -74,6 +77,39 @@ def merge(sets: Iterable[bytes]) -> bytes:
         except TypeError as error:
             raise InvalidDescriptors(f"{file.name} doesn't load: {error}") from None
     return result.SerializeToString(deterministic=True)
+
+
+def _reconciled(
+    one: descriptor_pb2.FileDescriptorProto, other: descriptor_pb2.FileDescriptorProto
+) -> descriptor_pb2.FileDescriptorProto:
+    """Return which of two files of the same name to use; the same one in whatever order they come."""
+    larger = max(one, other, key=lambda file: (file.ByteSize(), file.SerializeToString()))
+    if one.name.startswith(WELL_KNOWN):
+        return larger  # Each compiler brings its own version, and they only grow.
+    for file in (plain_one := _copy(one), plain_other := _copy(other)):
+        for message in file.message_type:
+            _forget_json_names(message)
+        for extension in file.extension:
+            extension.ClearField("json_name")
+    if plain_one != plain_other:
+        raise InvalidDescriptors(f"{one.name} differs from another service's")
+    return larger
+
+
+def _copy(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescriptorProto:
+    made = descriptor_pb2.FileDescriptorProto()
+    made.CopyFrom(file)
+    return made
+
+
+def _forget_json_names(message: descriptor_pb2.DescriptorProto) -> None:
+    """Take away the JSON names that are as derived: protoc writes them out, others don't."""
+    for field in (*message.field, *message.extension):
+        head, *rest = field.name.split("_")
+        if field.json_name == head + "".join(word[:1].upper() + word[1:] for word in rest):
+            field.ClearField("json_name")
+    for inner in message.nested_type:
+        _forget_json_names(inner)
 
 
 def _place(

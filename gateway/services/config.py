@@ -10,7 +10,7 @@ from aerofusion.gateway.v1 import config_service_pb2_grpc, object_pb2
 from gateway import kinds
 from gateway.changes import blame
 from gateway.compile.descriptors import InvalidDescriptors
-from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter
+from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter, about
 from gateway.model import Catalog, Object
 from gateway.services import convert
 from gateway.services.catalog import PAGE_SIZE_MAX, request_id
@@ -155,11 +155,16 @@ def _change_set(message: rpc.ChangeSet) -> ChangeSet:
             field_violations={"change_set.objects": f"more than {OBJECTS_MAX}"},
         )
     return ChangeSet(
-        objects=tuple(convert.object_in(one) for one in message.objects),
+        objects=tuple(map(_object_in, message.objects)),
         etags=tuple(_etag(one) for one in message.objects),
         deletes=tuple(message.deletes),
         prune=tuple(message.prune),
     )
+
+
+def _object_in(message: object_pb2.Object) -> Object:
+    with about(getattr(message, message.WhichOneof("kind") or "service").name):
+        return convert.object_in(message)
 
 
 def _etag(message: object_pb2.Object) -> str:

@@ -63,10 +63,10 @@ async def pages(fetch: Fetch) -> AsyncIterator[Message]:
             return
 
 
-def as_dict(message: Message) -> dict[str, Any]:
-    """*message* as its JSON, descriptors left out: nobody reads those."""
+def as_dict(message: Message, *, whole: bool = False) -> dict[str, Any]:
+    """*message* as its JSON; descriptors only if it is to be *whole*: nobody reads those."""
     found: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    if "descriptor_set" in found:
+    if "descriptor_set" in found and not whole:
         found["descriptor_set"] = f"({len(getattr(message, 'descriptor_set'))} bytes)"  # noqa: B009
     return found
 

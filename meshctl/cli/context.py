@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -31,6 +32,9 @@ class Context:
     argv: Sequence[str]
     """The whole command line, without the command's name."""
 
+    gateway: Path | None = None
+    """Socket of the gateway's API; None: that of the mesh that runs."""
+
     def holder(self) -> Holder:
         """
         The meshctl that runs the mesh.
@@ -54,7 +58,7 @@ class Context:
             MeshctlError: No mesh runs, or the gateway refused.
 
         """
-        socket = gateway_socket(self.holder().control.parent)
+        socket = self.gateway or gateway_socket(self.holder().control.parent)
 
         async def put() -> Answer:
             async with Admin(socket) as admin:

@@ -12,23 +12,48 @@ import click
 
 from meshctl import exits
 from meshctl.cli.context import Context
+from meshctl.cli.examples import show_examples
 from meshctl.faults import MeshctlError
 from meshctl.state import State, default_folder
 
 
-VERBS = {
-    "up": ("meshctl.cli.up:up", "Start the mesh; Ctrl-C stops it."),
-    "down": ("meshctl.cli.running:down", "Stop the mesh."),
-    "status": ("meshctl.cli.running:status", "Show what runs where, and how it is doing."),
-    "restart": ("meshctl.cli.running:restart", "Restart one part."),
-    "logs": ("meshctl.cli.logs:logs", "Show what parts have written."),
-    "token": ("meshctl.cli.token:token", "Sign a token for the edge."),
-    "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
-    "route": ("meshctl.cli.route:route", "The routes to them."),
-    "explain": ("meshctl.cli.explain:explain", "Say why the edge answers a request as it does."),
-    "demo": ("meshctl.demo.cli:demo", "Steer the airport day."),
+SECTIONS = {
+    "The mesh on this machine": {
+        "up": ("meshctl.cli.up:up", "Start the mesh; Ctrl-C stops it."),
+        "down": ("meshctl.cli.running:down", "Stop the mesh."),
+        "status": ("meshctl.cli.running:status", "Show what runs where, and how it is doing."),
+        "restart": ("meshctl.cli.running:restart", "Restart one part."),
+        "logs": ("meshctl.cli.logs:logs", "Show what parts have written."),
+        "demo": ("meshctl.demo.cli:demo", "Steer the airport day."),
+    },
+    "Configuration of the gateway": {
+        "apply": ("meshctl.cli.apply:apply", "Change the catalog to what files say."),
+        "plan": ("meshctl.cli.apply:plan", "Say what apply would do."),
+        "diff": ("meshctl.cli.history:diff", "Show what changes have changed."),
+        "export": ("meshctl.cli.objects:export", "Write objects as files that apply takes."),
+        "get": ("meshctl.cli.objects:get", "Show one object."),
+        "list": ("meshctl.cli.objects:list_objects", "List objects."),
+        "delete": ("meshctl.cli.objects:delete", "Delete objects."),
+        "history": ("meshctl.cli.history:history", "Show who changed what, and when."),
+        "rollback": ("meshctl.cli.history:rollback", "Make the catalog what it was."),
+        "watch": ("meshctl.cli.watch:watch", "Follow a change to the edges."),
+        "edges": ("meshctl.cli.watch:edges", "Show the proxies, and what they refuse."),
+        "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
+        "route": ("meshctl.cli.route:route", "The routes to them."),
+    },
+    "Calls": {
+        "explain": ("meshctl.cli.explain:explain", "Say why the edge answers as it does."),
+        "token": ("meshctl.cli.token:token", "Sign a token for the edge."),
+        "key": ("meshctl.cli.keys:key", "Make, list and revoke API keys."),
+        "revoke": ("meshctl.cli.keys:revoke", "Revoke a token by its id."),
+    },
+    "This command": {
+        "completion": ("meshctl.cli.completion:completion", "Print a shell's completion."),
+    },
 }
 """Where each verb is, and what it is for: a verb's module is imported when it is called."""
+
+VERBS = {name: row for section in SECTIONS.values() for name, row in section.items()}
 
 
 class Verbs(click.Group):
@@ -43,11 +68,13 @@ class Verbs(click.Group):
         module, _, name = VERBS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
+        show_examples(command, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, what) for name, (_, what) in VERBS.items()])
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, what) for name, (_, what) in verbs.items()])
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,16 +85,21 @@ class Verbs(click.Group):
     help="Folder of all that the mesh keeps.  [default: $MESH_STATE, else /var/lib/aerofusion-mesh"
     " as root, else ~/.local/state/aerofusion-mesh]",
 )
+@click.option(
+    "--gateway",
+    type=click.Path(path_type=Path),
+    help="Socket of the gateway to speak to.  [default: that of the mesh on --state]",
+)
 @click.pass_context
-def meshctl(ctx: click.Context, folder: Path | None) -> None:
+def meshctl(ctx: click.Context, folder: Path | None, gateway: Path | None) -> None:
     """
     Run an AeroFusion Mesh on this machine, and speak to it.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 69 no mesh runs there, 75 another meshctl
-    runs there, 78 what was asked for can't be had, 130 interrupted.
+    runs there, 78 what was asked for can't be had, 130 interrupted. Some verbs have more.
     """
     state = State(folder.absolute() if folder else default_folder(os.environ))
-    ctx.obj = Context(state=state, argv=ctx.obj)
+    ctx.obj = Context(state=state, argv=ctx.obj, gateway=gateway)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def route() -> None:
 def described(verb: Verb) -> Verb:
     """Give *verb* the options that describe a route."""
     for option in (
-        click.option("--description"),
+        click.option("--description", help="For people."),
         click.option("--match-service", help="Full name of a gRPC service."),
         click.option("--match-method", help="A method of it."),
         click.option("--match-header", "headers", multiple=True, help="NAME=VALUE. Repeatable."),

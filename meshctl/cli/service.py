@@ -32,7 +32,7 @@ def service() -> None:
 def described(verb: Verb) -> Verb:
     """Give *verb* the options that describe a service."""
     for option in (
-        click.option("--description"),
+        click.option("--description", help="For people."),
         click.option("--endpoint", "endpoints", multiple=True, help="ADDRESS:PORT. Repeatable."),
         click.option(
             "--grpc-service", "grpc_services", multiple=True, help="Full name. Repeatable."
@@ -40,7 +40,9 @@ def described(verb: Verb) -> Verb:
         click.option("--identity", help="Service part of the SPIFFE id its replicas show."),
         click.option("--json-prefix", "json_prefixes", multiple=True, help="Repeatable."),
         click.option(
-            "--descriptor-set", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+            "--descriptor-set",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A FileDescriptorSet with all it imports.",
         ),
         click.option("--role", "roles", multiple=True, help="Who may call it. Repeatable."),
         click.option("--public/--no-public", default=None, help="Whether a token is needed."),

@@ -1,0 +1,75 @@
+"""An example of each verb, shown below its help."""
+
+from __future__ import annotations
+
+import click
+
+
+EXAMPLES = {
+    "up": ["up --detach", "up --no-demo --port-edge 8443"],
+    "down": ["down"],
+    "status": ["status", "status --json"],
+    "restart": ["restart notifier"],
+    "logs": ["logs gateway"],
+    "demo": ["demo --help"],
+    "apply": [
+        "apply -f shop.yaml",
+        "apply -f gateway/ --prune hosts/ --preflight",
+        "apply -f shop.yaml --canary 10% --bake 5m",
+        "export services/shop | sed s/5s/2s/ | meshctl apply -f - --yes",
+    ],
+    "plan": [
+        "plan -f gateway/ --prune hosts/",
+        "plan -f gateway/ --exit-code    # has somebody changed something by hand?",
+    ],
+    "diff": ["diff", "diff 12", "diff 12 15"],
+    "export": ["export > gateway.yaml", "export services/ --to gateway/"],
+    "get": ["get services/notifier", "get services/notifier --revision 12"],
+    "list": ["list", "list services/notifier/routes/"],
+    "delete": ["delete services/shop/routes/canary"],
+    "history": ["history", "history services/notifier --limit 5"],
+    "rollback": ["history", "rollback 41"],
+    "watch": ["watch", "watch 42"],
+    "edges": ["edges"],
+    "service list": ["service list"],
+    "service get": ["service get notifier"],
+    "service create": ["service create shop --endpoint 192.0.2.7:8443 --grpc-service shop.v1.Shop"],
+    "service update": ["service update shop --rate-limit 100:50"],
+    "service delete": ["service delete shop --force"],
+    "service history": ["service history notifier"],
+    "route list": ["route list notifier"],
+    "route get": ["route get notifier/canary"],
+    "route create": [
+        "route create shop/canary --match-service shop.v1.Shop --to shop:90 --to next:10"
+    ],
+    "route update": ["route update shop/canary --to shop:50 --to next:50"],
+    "route delete": ["route delete shop/canary"],
+    "route history": ["route history shop/canary"],
+    "explain": [
+        "explain /aerofusion.notify.v1.InboxService/MarkRead",
+        'explain /notify/v1/messages -X GET --claims \'{"roles": ["passenger"]}\'',
+        "explain --log-line - < record.json",
+    ],
+    "token": ["token --subject operators/me --role operator"],
+    "key create": ["key create --subject services/shop --role service --days 30"],
+    "key list": ["key list --subject services/shop"],
+    "key revoke": ['key revoke 3f2a61c0 --reason "found in a log"'],
+    "revoke": ['revoke 3f2a61c0 --reason "phone lost"'],
+    "completion": [
+        "completion bash > ~/.local/share/bash-completion/completions/meshctl",
+        "completion zsh > ~/.zfunc/_meshctl",
+        "completion fish > ~/.config/fish/completions/meshctl.fish",
+    ],
+}
+"""Words of a verb to what may be typed after `meshctl`."""
+
+
+def show_examples(command: click.Command, words: str) -> None:
+    """Have the help of *command*, and of the verbs in it, end with their examples."""
+    lines = EXAMPLES.get(words)
+    if lines is not None:
+        # The backspace keeps click from filling the lines.
+        command.epilog = "\n".join(["\b", "Examples:", *(f"  meshctl {line}" for line in lines)])
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            show_examples(inner, f"{words} {name}")
