@@ -339,7 +339,8 @@ def objects(draw):
     return draw(messages(field.message_type, name))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.timeout(300)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(objects(), min_size=1, max_size=3, unique_by=lambda one: one.name))
 def test_what_is_written_reads_as_it_was(contents):
     text = "---\n".join(as_yaml(plain(one)) for one in contents)
