@@ -148,7 +148,8 @@ class Gateway:
             poll=settings.catalog_poll,
             linger=settings.edge_linger,
         )
-        self.writer = CatalogWriter(self.store, changed=self._changed)
+        self.control.set_input(unseal=identity.seal.opened)
+        self.writer = CatalogWriter(self.store, changed=self._changed, seal=identity.seal)
         self.discovery = AggregatedDiscovery(
             self.feed,
             limits=settings.ads_limits(),

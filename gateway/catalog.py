@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway import validation
+from gateway import hosts, validation
 from gateway.compile.descriptors import InvalidDescriptors, merge
 from gateway.kinds import BY_CLASS, kind_of
 from gateway.model import Object, Route, Service
@@ -21,6 +22,7 @@ from meshkit.errors import (
 
 
 if TYPE_CHECKING:
+    from gateway.identity.seal import Seal
     from gateway.store.catalog import CatalogStore, Change, Revision, Stored
 
 Edit = Callable[["Stored | None"], Object]
@@ -41,11 +43,16 @@ class CatalogWriter:
     """Writes to the catalog. A change and its audit record are one transaction."""
 
     def __init__(
-        self, store: CatalogStore, *, changed: Callable[[Sequence[Revision]], None]
+        self, store: CatalogStore, *, changed: Callable[[Sequence[Revision]], None], seal: Seal
     ) -> None:
-        """*changed* is called after each change with what it made, and must not block."""
+        """
+        *changed* is called after each change with what it made, and must not block.
+
+        *seal* is what secrets are kept under.
+        """
         self._store = store
         self._changed = changed
+        self._seal = seal
 
     async def create(self, actor: str, request: RequestId, value: Object) -> Stored:
         """
@@ -136,8 +143,14 @@ class CatalogWriter:
             yield change
 
     async def prepared(self, before: Stored | None, value: Object) -> Object:
-        """Return *value* as it is to be stored: with what only the gateway can fill in."""
-        return value
+        """
+        Return *value* as it is to be stored: with what only the gateway can fill in.
+
+        Raises:
+            MeshError: As `ConfigService` says.
+
+        """
+        return hosts.prepared(self._seal, before, value, datetime.now(UTC))
 
     async def answered(self, change: Change, request: RequestId) -> int | None:
         """

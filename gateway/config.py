@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway import diff, kinds
+from gateway import diff, hosts, kinds
 from gateway.catalog import not_found
 from gateway.model import Service
 from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, MeshError, NotFound
@@ -169,6 +169,7 @@ class ConfigWriter:
         rest = [one for one in doomed if one not in taken_over]
         await _delete(change, wanted, rest, before, after)
         await _check_references(change, after)
+        await hosts.check_fits(change, after)
         changes = [
             diff.ObjectChange(name=name, before=before[name], after=after[name])
             for name in sorted(after)

@@ -103,7 +103,6 @@ KINDS: Final = (
         cls=model.Host,
         most=HOSTS_MAX,
         check=validation.check_host,
-        served=False,
         references=_of_host,
     ),
     Kind(
@@ -138,7 +137,6 @@ KINDS: Final = (
         cls=model.Certificate,
         most=CERTIFICATES_MAX,
         check=validation.check_certificate,
-        served=False,
         references=_none,
     ),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.compile import clusters, endpoints, listeners, routes, scopes
 from gateway.compile.inputs import Delta, Inputs
+from gateway.compile.owned import OWNED
 from gateway.compile.shared import SHARED, Part
 from gateway.xds.resources import Resource, Snapshot
 
@@ -77,6 +78,10 @@ def compile_changes(
             shared[row.name] = edge.replace(
                 before.shared.get(row.name, frozenset()), row.compile(inputs, options)
             )
+    for kind in OWNED:
+        for name in kind.concerned(delta):
+            was, comes = (one.catalog.get(name) for one in (delta.before, inputs))
+            edge.replace(kind.names(was) if was else (), kind.parts(comes, inputs) if comes else ())
     for name in sorted(services):
         old = delta.before.catalog.services.get(name)
         new = _Sources.of(inputs, name)

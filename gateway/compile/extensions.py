@@ -20,6 +20,9 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 TRANSCODER_CONFIG = "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"
 JWT_CONFIG = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 
+PUBLIC_REQUIREMENT = "public"
+"""What routes name that need no token."""
+
 _PROVIDER = "mesh"
 
 
@@ -77,7 +80,12 @@ def jwt_authn(rules: Sequence[dict[str, Any]], jwks: str, options: EdgeOptions) 
     rest = {"match": {"prefix": "/"}, "requires": {"provider_name": _PROVIDER}}
     return _extension(
         JWT_AUTHN,
-        any_of(JWT_CONFIG, providers={_PROVIDER: provider}, rules=[*rules, rest]),
+        any_of(
+            JWT_CONFIG,
+            providers={_PROVIDER: provider},
+            rules=[*rules, rest],
+            requirement_map={PUBLIC_REQUIREMENT: _optional()},
+        ),
     )
 
 
@@ -96,12 +104,16 @@ def public_rules(catalog: Catalog) -> Iterator[dict[str, Any]]:
         for grpc_service in service.grpc_services:
             for match in matches(service, routes, grpc_service):
                 access = (match.route and match.route.access) or service.access
-                provider = {"provider_name": _PROVIDER}
-                optional = {"requires_any": {"requirements": [provider, {"allow_missing": {}}]}}
                 yield {
                     "match": match.condition(),
-                    "requires": optional if access.public else provider,
+                    "requires": _optional() if access.public else {"provider_name": _PROVIDER},
                 }
+
+
+def _optional() -> dict[str, Any]:
+    """Return "a token may be missing, but a bad one is refused"."""
+    provider = {"provider_name": _PROVIDER}
+    return {"requires_any": {"requirements": [provider, {"allow_missing": {}}]}}
 
 
 def has_public(service: Service, routes: Sequence[Route]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from gateway.model import Catalog, Endpoint, Service
@@ -24,6 +24,11 @@ class Inputs:
 
     found: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Endpoints that discovery found, by the service's name."""
+
+    unseal: Callable[[str, str], str | None] = field(
+        default=lambda _sealed, _name: None, repr=False, compare=False
+    )
+    """Opens a secret that was sealed for the object named; None: it can't be opened."""
 
     def endpoints_of(self, service: Service) -> tuple[Endpoint, ...]:
         """Return where *service* is: what the catalog says, and what was found."""

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 from gateway.compile import extensions, limits, routes
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.envoy_api import any_of, make
+from gateway.compile.hosts import UPGRADES
 from gateway.compile.scopes import scoped_routes
 from gateway.compile.sources import PUBLIC_SECRET, ads, extension, secret
 from gateway.xds.resources import Resource, resource
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Service
+    from gateway.model import Host, Service
 
 EDGE_LISTENER = "edge"
+METHODS = "envoy.filters.http.rbac.methods"
 
 _LISTENER = "envoy.config.listener.v3.Listener"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -28,35 +32,57 @@ _IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
 _OUR_HEADERS = "x-aerofusion-"
 
 
-def edge_listener(options: EdgeOptions) -> Resource:
+def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
     """
-    Return the edge's listener: TLS, HTTP/2 and HTTP/1.1.
+    Return the edge's listener: TLS, HTTP/2 and HTTP/1.1; a filter chain for services, one a host.
 
-    It holds nothing that changes while the mesh runs, since a listener that changes drains its
-    connections, and with them every stream.
+    It holds nothing else that changes while the mesh runs: a listener that changes drains its
+    connections, and with them every stream. One of which only filter chains differ is updated in
+    place, and drains those that differ or went. So what finds out the server name is always there.
     """
+    chains = [_chain("services", _services_manager(options), PUBLIC_SECRET)]
+    chains += [
+        _chain(
+            host.name,
+            _host_manager(host, options),
+            host.certificate or PUBLIC_SECRET,
+            filter_chain_match={"server_names": sorted(host.domains)},
+        )
+        for host in sorted(hosts, key=lambda one: one.name)
+    ]
     message = make(
         _LISTENER,
         name=EDGE_LISTENER,
         address={"socket_address": {"address": options.address, "port_value": options.port}},
         per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
-        listener_filters=[_connection_rate(options)],
+        listener_filters=[_connection_rate(options), _server_name()],
         # Two edges on one port would share its connections without a word.
         enable_reuse_port={"value": False},
-        filter_chains=[
-            {
-                "transport_socket_connect_timeout": _HANDSHAKE_TIMEOUT,
-                "transport_socket": _tls(),
-                "filters": [
-                    {
-                        "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": any_of(_MANAGER, **_edge_manager(options)),
-                    }
-                ],
-            }
-        ],
+        filter_chains=chains,
     )
     return resource(EDGE_LISTENER, message.SerializeToString(deterministic=True))
+
+
+def chain_of(host: Host | None) -> tuple[object, ...] | None:
+    """Return all of a host that its filter chain depends on."""
+    return None if host is None else (sorted(host.domains), host.certificate)
+
+
+def _chain(
+    name: str, manager: dict[str, Any], certificate: str, **match: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "transport_socket_connect_timeout": _HANDSHAKE_TIMEOUT,
+        "transport_socket": _tls(certificate),
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": any_of(_MANAGER, **manager),
+            }
+        ],
+        **match,
+    }
 
 
 def api_listener(service: Service) -> Resource:
@@ -70,19 +96,36 @@ def api_listener(service: Service) -> Resource:
     return resource(service.id, message.SerializeToString(deterministic=True))
 
 
-def _edge_manager(options: EdgeOptions) -> dict[str, Any]:
-    """Return the connection manager, hardened as for the open internet."""
+def _services_manager(options: EdgeOptions) -> dict[str, Any]:
     return {
         "stat_prefix": "edge",
-        "codec_type": "AUTO",
         "scoped_routes": scoped_routes(),
-        "http_filters": _http_filters(),
+        "strip_any_host_port": True,
+        "http_filters": _http_filters(_to_grpc()),
+        **_manager(options),
+    }
+
+
+def _host_manager(host: Host, options: EdgeOptions) -> dict[str, Any]:
+    return {
+        "stat_prefix": "hosts",
+        "rds": {"config_source": ads(), "route_config_name": host.name},
+        "http_filters": _http_filters(()),
+        # Only where a rule says so.
+        "upgrade_configs": [{"upgrade_type": one, "enabled": {"value": False}} for one in UPGRADES],
+        **_manager(options),
+    }
+
+
+def _manager(options: EdgeOptions) -> dict[str, Any]:
+    """Return what connection managers have in common, hardened as for the open internet."""
+    return {
+        "codec_type": "AUTO",
         "early_header_mutation_extensions": [_strip_our_headers()],
         "use_remote_address": {"value": True},
         "normalize_path": {"value": True},
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        "strip_any_host_port": True,
         "server_name": "aerofusion",
         "request_headers_timeout": timedelta(seconds=5),
         "request_timeout": timedelta(0),  # Each route has its own.
@@ -115,7 +158,15 @@ def _edge_manager(options: EdgeOptions) -> dict[str, Any]:
     }
 
 
-def _http_filters() -> list[dict[str, Any]]:
+def _to_grpc() -> list[dict[str, Any]]:
+    """Return what makes gRPC calls of others; hosts don't have it."""
+    return [
+        _filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
+        extension(extensions.TRANSCODER, extensions.TRANSCODER_CONFIG),
+    ]
+
+
+def _http_filters(to_grpc: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     Return the filters in their order, which is security.
 
@@ -123,9 +174,9 @@ def _http_filters() -> list[dict[str, Any]]:
     has a policy by route stands behind the transcoder: the route is known only there.
     """
     return [
+        _filter(METHODS, "rbac.v3.RBAC", rules=_no_trace()),
         _filter(routes.CORS, "cors.v3.Cors"),
-        _filter("envoy.filters.http.grpc_web", "grpc_web.v3.GrpcWeb"),
-        extension(extensions.TRANSCODER, extensions.TRANSCODER_CONFIG),
+        *to_grpc,
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
         extension(routes.JWT_AUTHN, extensions.JWT_CONFIG),
         _filter(routes.RBAC, "rbac.v3.RBAC"),
@@ -138,6 +189,13 @@ def _http_filters() -> list[dict[str, Any]]:
         ),
         _router(),
     ]
+
+
+def _no_trace() -> dict[str, Any]:
+    """Return the rules that refuse TRACE, which would show a caller what the edge has added."""
+    trace = {"header": {"name": ":method", "string_match": {"exact": "TRACE"}}}
+    policy = make("envoy.config.rbac.v3.Policy", permissions=[trace], principals=[{"any": True}])
+    return {"action": "DENY", "policies": {"trace": policy}}
 
 
 def _router() -> dict[str, Any]:
@@ -162,7 +220,7 @@ def _strip_our_headers() -> dict[str, Any]:
     }
 
 
-def _tls() -> dict[str, Any]:
+def _tls(certificate: str) -> dict[str, Any]:
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": any_of(
@@ -173,9 +231,17 @@ def _tls() -> dict[str, Any]:
                     "tls_maximum_protocol_version": "TLSv1_3",
                 },
                 "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificate_sds_secret_configs": [secret(PUBLIC_SECRET)],
+                "tls_certificate_sds_secret_configs": [secret(certificate)],
             },
         ),
+    }
+
+
+def _server_name() -> dict[str, Any]:
+    """Return the filter that reads the server name (SNI), by which a host's chain is found."""
+    return {
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": any_of("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"),
     }
 
 

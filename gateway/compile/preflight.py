@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gateway.compile.envoy_api import make, message_class
+from gateway.compile.sources import PUBLIC_SECRET
 from gateway.xds.resources import BY_KEY, Resource, Snapshot, resource
 
 
@@ -37,7 +38,7 @@ def harmless(before: Snapshot, after: Snapshot, touched: Collection[Name]) -> Sn
     upserts, removals = [], []
     for key, name in touched:
         item = after.of(BY_KEY[key]).get(name)
-        rewritten = _rewritten(key, item) if item is not None else None
+        rewritten = _rewritten(key, item, before) if item is not None else None
         if rewritten is None:
             removals.append((key, name))
         else:
@@ -65,7 +66,16 @@ def stand_ins(names: Collection[str], trust: str, key_pem: bytes, chain_pem: byt
     return Snapshot().changed(0, upserts)
 
 
-def _rewritten(key: str, item: Resource) -> Resource | None:
+def _stand_in(name: str, before: Snapshot) -> Resource:
+    """Return a host's certificate with the pair that opens nothing: a real key is for edges only."""
+    pair = message_class(_SECRET).FromString(before.of(BY_KEY["SDS"])[PUBLIC_SECRET].value)
+    pair.name = name
+    return resource(name, pair.SerializeToString(deterministic=True))
+
+
+def _rewritten(key: str, item: Resource, before: Snapshot) -> Resource | None:
+    if key == "SDS":
+        return _stand_in(item.name, before)
     if key == "CDS":
         cluster = message_class(_CLUSTER).FromString(item.value)
         cluster.ClearField("health_checks")

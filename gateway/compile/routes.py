@@ -67,7 +67,7 @@ class Match(NamedTuple):
         path = {"path": prefix + self.method} if self.method else {"prefix": prefix}
         if self.route is None or not self.route.headers:
             return path
-        return {**path, "headers": [_header(match) for match in self.route.headers]}
+        return {**path, "headers": [header_match(match) for match in self.route.headers]}
 
 
 def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Iterator[Match]:
@@ -114,7 +114,7 @@ def edge_routes(
         if match.route is not None:
             made["name"] = match.route.name
         if access.roles:
-            made["typed_per_filter_config"] = {RBAC: _any(**_rbac(access))}
+            made["typed_per_filter_config"] = {RBAC: role_config(access)}
         found.append(made)
     configs = {CORS: _any(**_cors(options))}
     if service.rate_limit is not None:
@@ -130,16 +130,17 @@ def _action(service: Service, match: Match) -> dict[str, Any]:
     made = {
         **_destination(service, route),
         **_limits(service, match),
-        **_retry(route, _RETRY_ON),
+        **retry_of(route.retry if route else None, _RETRY_ON),
     }
     if route is not None and route.mirrors:
-        made["request_mirror_policies"] = [_mirror(mirror) for mirror in route.mirrors]
+        made["request_mirror_policies"] = [mirror_of(mirror) for mirror in route.mirrors]
     if service.load_balancing.policy in _HASHING:
         made["hash_policy"] = [_hash_policy(service.load_balancing.hash_key)]
     return {"route": made}
 
 
-def _mirror(mirror: Mirror) -> dict[str, Any]:
+def mirror_of(mirror: Mirror) -> dict[str, Any]:
+    """Return where copies go, as Envoy's RequestMirrorPolicy."""
     share = {"numerator": round(mirror.percent * 10_000), "denominator": "MILLION"}
     return {"cluster": mirror.service, "runtime_fraction": {"default_value": share}}
 
@@ -175,7 +176,7 @@ def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
             "route": {
                 **_destination(service, match.route),
                 **_limits(service, match, idle=False),
-                **_retry(match.route, _PROXYLESS_RETRY_ON),
+                **retry_of(match.route.retry if match.route else None, _PROXYLESS_RETRY_ON),
             },
         }
         for grpc_service in service.grpc_services
@@ -206,7 +207,8 @@ def _configuration(
     return resource(name, message.SerializeToString(deterministic=True))
 
 
-def _header(match: HeaderMatch) -> dict[str, Any]:
+def header_match(match: HeaderMatch) -> dict[str, Any]:
+    """Return a condition on a header as Envoy's HeaderMatcher."""
     if match.present is not None:
         return {"name": match.name, "present_match": match.present}
     if match.exact is not None:
@@ -215,7 +217,13 @@ def _header(match: HeaderMatch) -> dict[str, Any]:
 
 
 def _destination(service: Service, route: Route | None) -> dict[str, Any]:
-    destinations = route.destinations if route else (Destination(service=service.name, weight=1),)
+    return destination_of(
+        route.destinations if route else (Destination(service=service.name, weight=1),)
+    )
+
+
+def destination_of(destinations: Sequence[Destination]) -> dict[str, Any]:
+    """Return where calls go, as fields of Envoy's RouteAction."""
     if len(destinations) == 1:
         return {"cluster": destinations[0].service}
     return {
@@ -249,8 +257,8 @@ def _limits(service: Service, match: Match, *, idle: bool = True) -> dict[str, A
     }
 
 
-def _retry(route: Route | None, retry_on: str) -> dict[str, Any]:
-    retry: Retry | None = route.retry if route else None
+def retry_of(retry: Retry | None, retry_on: str) -> dict[str, Any]:
+    """Return the attempts after the first, as fields of Envoy's RouteAction."""
     if retry is None:
         return {}
     policy: dict[str, Any] = {
@@ -287,6 +295,11 @@ def _cors(options: EdgeOptions) -> dict[str, Any]:
         max_age=_CORS_MAX_AGE_S,
         forward_not_matching_preflights={"value": False},
     )
+
+
+def role_config(access: Access) -> Any:
+    """Return the filter config, in an Any, that asks for one of the roles of *access*."""
+    return _any(**_rbac(access))
 
 
 @functools.lru_cache(maxsize=_PACKED_REMEMBERED)

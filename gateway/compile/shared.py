@@ -32,8 +32,17 @@ class Shared:
     compile: Callable[[Inputs, EdgeOptions], Iterator[Part]]
 
 
-def _listener(_: Inputs, options: EdgeOptions) -> Iterator[Part]:
-    yield "LDS", listeners.edge_listener(options)
+def _listener_concerned(delta: Delta) -> bool:
+    hosts = (delta.before.catalog.hosts, delta.after.catalog.hosts)
+    return delta.first or any(
+        listeners.chain_of(hosts[0].get(name)) != listeners.chain_of(hosts[1].get(name))
+        for name in delta.changed
+        if name.startswith("hosts/")
+    )
+
+
+def _listener(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    yield "LDS", listeners.edge_listener(options, inputs.catalog.hosts.values())
 
 
 def _jwt_concerned(delta: Delta) -> bool:
@@ -70,7 +79,7 @@ def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 
 
 SHARED: Final = (
-    Shared("listener", lambda delta: delta.first, _listener),
+    Shared("listener", _listener_concerned, _listener),
     Shared("jwt", _jwt_concerned, _jwt),
     Shared("areas", _json_concerned, _areas),
     Shared("transcoder", _json_concerned, _transcoder),

@@ -31,6 +31,7 @@ from gateway.explain.steps import (
 )
 from gateway.explain.table import without_port
 from gateway.explain.transcoding import transcoder
+from gateway.explain.upgrades import upgraded
 from gateway.explain.upstream import endpoints, router
 
 
@@ -210,7 +211,8 @@ def _manage(exchange: Exchange) -> None:
         headers.set(":path", path)
     _strip(exchange)
     exchange.choose_route()
-    _filters(exchange)
+    if upgraded(exchange):
+        _filters(exchange)
 
 
 def _strip(exchange: Exchange) -> None:

@@ -27,6 +27,7 @@ from gateway.identity.enrolment import Enrolment
 from gateway.identity.files import load_authority, load_seal_key
 from gateway.identity.join_server import JoinServer
 from gateway.identity.policy import POLICY, SERVICE
+from gateway.identity.seal import Seal
 from gateway.identity.service import IdentityService
 from gateway.identity.signing import Signing
 from meshkit.errors import MeshError
@@ -81,7 +82,9 @@ class Identity:
         secrets = folder / "authority"
         authority = load_authority(secrets, now=clock())
         self.enrolment = Enrolment(pool=pool, authority=authority, audit=audit, clock=clock)
-        self.signing = Signing(pool=pool, seal_key=load_seal_key(secrets), audit=audit, clock=clock)
+        seal_key = load_seal_key(secrets)
+        self.seal = Seal(seal_key)
+        self.signing = Signing(pool=pool, seal_key=seal_key, audit=audit, clock=clock)
         spiffe_id = SpiffeId("gateway", replica)
         key_pem = new_key_pem()
         request = SigningRequest.parse(workload_request_pem(key_pem, spiffe_id))

@@ -23,6 +23,8 @@ EDGE_PUBLIC: Final = "edge_public"
 """The certificate and key of the public listener."""
 TRUST: Final = "trust"
 """The roots that peers' certificates must come from."""
+RESERVED: Final = {SECRET_TYPE: frozenset({EDGE, EDGE_PUBLIC, TRUST})}
+"""Names that only the relay answers for; hosts' certificates come from the gateway."""
 
 
 class Secrets:

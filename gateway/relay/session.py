@@ -21,6 +21,18 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from gateway.relay.words import (
+    Action,
+    Answer,
+    Ask,
+    Item,
+    Keep,
+    KeepOnly,
+    Table,
+    ToEnvoy,
+    ToGateway,
+)
+
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -30,74 +42,19 @@ UNKNOWN_VERSION: Final = "?"
 again, or says that it is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A named resource in a version; *body* is the serialised `Resource` around it."""
-
-    name: str
-    version: str
-    body: bytes = field(default=b"", repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A delta request, without its node."""
-
-    type_url: str
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    held: Mapping[str, str] = field(default_factory=dict)
-    """On the first request of a type: name to version of what Envoy has already."""
-    nonce: str = ""
-    error: bytes = b""
-    """A serialised `google.rpc.Status`, if Envoy refuses the response."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A delta response."""
-
-    type_url: str
-    nonce: str
-    version: str = ""
-    items: tuple[Item, ...] = ()
-    removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ToEnvoy:
-    """Send this response to Envoy."""
-
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class ToGateway:
-    """Send this request to the gateway."""
-
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """Envoy has acknowledged this: put it on the shelf."""
-
-    type_url: str
-    items: tuple[Item, ...]
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KeepOnly:
-    """Of this type Envoy holds exactly these names, and the gateway agrees: drop others."""
-
-    type_url: str
-    names: frozenset[str]
-
-
-Action = ToEnvoy | ToGateway | Keep | KeepOnly
-Table = Mapping[str, Mapping[str, Item]]
-"""Items by type and name."""
+__all__ = [
+    "UNKNOWN_VERSION",
+    "Action",
+    "Answer",
+    "Ask",
+    "Item",
+    "Keep",
+    "KeepOnly",
+    "Link",
+    "Session",
+    "ToEnvoy",
+    "ToGateway",
+]
 
 
 class Link(Enum):
@@ -147,18 +104,28 @@ class Session:
     One stream of Envoy's.
 
     Invariants: nothing from the shelf is sent while the gateway is there; what Envoy
-    holds is never replaced by what the shelf remembers; own types never reach the gateway.
+    holds is never replaced by what the shelf remembers; own names never reach the gateway,
+    and nothing that the gateway says is taken for them.
 
     Args:
         shelf: What was acknowledged, read whenever the gateway is away. A live view.
-        own: The relay's own types (secrets), served by it always. A live view.
+        own: The relay's own items, served by it always. A live view.
+        reserved: Names of each type in `own` that are the relay's, whether it has them or not.
         wildcards: Types of which a first request without names means all.
 
     """
 
-    def __init__(self, *, shelf: Table, own: Table, wildcards: Collection[str]) -> None:
+    def __init__(
+        self,
+        *,
+        shelf: Table,
+        own: Table,
+        reserved: Mapping[str, frozenset[str]],
+        wildcards: Collection[str],
+    ) -> None:
         self._shelf = shelf
         self._own = own
+        self._reserved = reserved
         self._wildcards = frozenset(wildcards)
         self._types: dict[str, _Type] = {}
         self._nonce = 0
@@ -175,23 +142,10 @@ class Session:
         first = not known.started
         self._subscribe(ask, known)
         if ask.type_url in self._own:
-            return actions + list(self._serve(ask.type_url, known))
+            actions += self._serve_own(ask.type_url, known)
         match self.link:
             case Link.ONLINE if known.introduced and not first:
-                nonce = answered.upstream_nonce if answered else ""
-                if nonce or ask.subscribe or ask.unsubscribe:
-                    actions.append(
-                        ToGateway(
-                            Ask(
-                                type_url=ask.type_url,
-                                subscribe=ask.subscribe,
-                                unsubscribe=ask.unsubscribe,
-                                nonce=nonce,
-                                error=ask.error if nonce else b"",
-                            )
-                        )
-                    )
-                    known.again.difference_update(ask.subscribe)
+                actions += self._pass_on(ask, known, answered.upstream_nonce if answered else "")
             case Link.ONLINE:
                 actions += self._introduce(ask.type_url, known)
             case Link.OFFLINE:
@@ -200,27 +154,44 @@ class Session:
                 pass
         return actions
 
+    def _pass_on(self, ask: Ask, known: _Type, nonce: str) -> Iterator[Action]:
+        """Tell the gateway what concerns it of a request; *nonce* is of its own answer."""
+        subscribe = self._foreign_of(ask.type_url, ask.subscribe)
+        unsubscribe = self._foreign_of(ask.type_url, ask.unsubscribe)
+        if nonce or subscribe or unsubscribe:
+            known.again.difference_update(subscribe)
+            yield ToGateway(
+                Ask(
+                    type_url=ask.type_url,
+                    subscribe=subscribe,
+                    unsubscribe=unsubscribe,
+                    nonce=nonce,
+                    error=ask.error if nonce else b"",
+                )
+            )
+
     def on_connected(self) -> list[Action]:
         """Note that a stream to the gateway is open, on which nothing has been said yet."""
         self.link = Link.ONLINE
         self._was_online = True
         actions: list[Action] = []
-        for type_url, known in self._foreign():
+        for type_url, known in self._types.items():
             actions += self._introduce(type_url, known)
         return actions
 
     def on_answer(self, answer: Answer) -> list[Action]:
         """Pass on a response of the gateway's, under a nonce of this stream's."""
         known = self._types.get(answer.type_url)
-        if known is None or not known.introduced or answer.type_url in self._own:
+        if known is None or not known.introduced:
             return []  # Nobody asked.
         known.answered = True
+        ours = self._reserved.get(answer.type_url, frozenset())
         return [
             self._deliver(
                 answer.type_url,
                 known,
-                items=answer.items,
-                removed=answer.removed,
+                items=tuple(item for item in answer.items if item.name not in ours),
+                removed=tuple(name for name in answer.removed if name not in ours),
                 version=answer.version,
                 upstream_nonce=answer.nonce,
             )
@@ -230,7 +201,7 @@ class Session:
         """Note that the gateway's stream has ended, or that it can't be reached."""
         self.link = Link.OFFLINE
         actions: list[Action] = []
-        for type_url, known in self._foreign():
+        for type_url, known in self._types.items():
             known.introduced = False
             known.answered = False
             known.pending = {
@@ -243,7 +214,7 @@ class Session:
     def on_own_change(self, type_url: str) -> list[Action]:
         """Note that the relay's own items of *type_url* have changed."""
         known = self._types.get(type_url)
-        return [] if known is None else list(self._serve(type_url, known))
+        return [] if known is None else list(self._serve_own(type_url, known))
 
     def on_quiet(self) -> list[Action]:
         """
@@ -255,8 +226,8 @@ class Session:
         if self.link is not Link.ONLINE:
             return []
         return [
-            KeepOnly(type_url, frozenset(known.held))
-            for type_url, known in self._foreign()
+            KeepOnly(type_url, frozenset(self._foreign_of(type_url, known.held)))
+            for type_url, known in self._types.items()
             if known.answered and not known.pending and not known.doubtful
         ]
 
@@ -268,16 +239,15 @@ class Session:
             and not known.answered
             and any(
                 known.wants(name) and name not in known.held
-                for name in self._shelf.get(type_url, ())
+                for name in self._foreign_of(type_url, self._shelf.get(type_url, ()))
             )
-            for type_url, known in self._foreign()
+            for type_url, known in self._types.items()
         )
 
-    def _foreign(self) -> Iterator[tuple[str, _Type]]:
-        """The types that the gateway answers for."""
-        for type_url, known in self._types.items():
-            if type_url not in self._own:
-                yield type_url, known
+    def _foreign_of(self, type_url: str, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of *names* that the gateway answers for."""
+        ours = self._reserved.get(type_url, frozenset())
+        return tuple(name for name in names if name not in ours)
 
     def _conclude(self, ask: Ask, known: _Type, sent: _Pending) -> Iterator[Action]:
         """Take in what Envoy says of a response: held from now on, or refused."""
@@ -322,49 +292,62 @@ class Session:
 
     def _introduce(self, type_url: str, known: _Type) -> Iterator[Action]:
         """Tell the gateway what Envoy wants of a type and what it holds, once that is settled."""
-        if known.introduced or known.pending or not (known.wildcard or known.names):
+        names = self._foreign_of(type_url, sorted(known.names))
+        if known.introduced or known.pending or not (known.wildcard or names):
             return
         shelf = self._shelf.get(type_url, {})
-        held = dict.fromkeys(known.doubtful, UNKNOWN_VERSION)
-        for name, version in known.held.items():
+        held = dict.fromkeys(self._foreign_of(type_url, known.doubtful), UNKNOWN_VERSION)
+        for name in self._foreign_of(type_url, known.held):
+            version = known.held[name]
             if name in known.again:
                 continue
             on_shelf = shelf.get(name)
             same = on_shelf is not None and on_shelf.version == version
             held[name] = version if same and name not in known.doubtful else UNKNOWN_VERSION
-        everything = ("*",) if known.wildcard and known.names else ()
+        everything = ("*",) if known.wildcard and names else ()
         known.introduced = True
-        known.again.clear()
+        known.again.difference_update(self._foreign_of(type_url, known.again))
         known.absent.clear()
-        subscribe = (*everything, *sorted(known.names))
+        subscribe = (*everything, *names)
         yield ToGateway(Ask(type_url=type_url, subscribe=subscribe, held=held))
 
     def _serve(self, type_url: str, known: _Type) -> Iterator[Action]:
-        """Send what Envoy wants and the relay has itself; one response at a time."""
+        """Send what Envoy wants and the shelf has; one response at a time."""
         if known.pending or not known.started:
             return
-        own = self._own.get(type_url)
-        table = self._shelf.get(type_url, {}) if own is None else own
-        names = sorted(table) if known.wildcard else sorted(known.names)
+        table = self._shelf.get(type_url, {})
+        names = self._foreign_of(type_url, sorted(table if known.wildcard else known.names))
         items = tuple(
-            table[name]
-            for name in names
-            if name in table and self._is_due(known, table[name], own=own is not None)
+            table[name] for name in names if name in table and self._is_due(known, table[name])
         )
-        removed = () if own is not None else tuple(self._missing(known, table))
+        removed = tuple(self._missing(type_url, known, table))
         if items or removed:
             known.again.difference_update(item.name for item in items)
             yield self._deliver(type_url, known, items=items, removed=removed)
 
+    def _serve_own(self, type_url: str, known: _Type) -> Iterator[Action]:
+        """Send what Envoy wants and is the relay's own; one response at a time."""
+        if known.pending or not known.started:
+            return
+        table = self._own[type_url]
+        items = tuple(
+            item
+            for name in sorted(known.names & self._reserved[type_url])
+            if (item := table.get(name)) is not None
+            and (self._is_due(known, item) or known.held.get(name) != item.version)
+            and known.refused.get(name) != item.version
+        )
+        if items:
+            known.again.difference_update(item.name for item in items)
+            yield self._deliver(type_url, known, items=items, removed=())
+
     @staticmethod
-    def _is_due(known: _Type, item: Item, *, own: bool) -> bool:
+    def _is_due(known: _Type, item: Item) -> bool:
         if known.refused.get(item.name) == item.version:
             return False
-        if item.name in known.again or item.name not in known.held:
-            return True
-        return own and known.held[item.name] != item.version
+        return item.name in known.again or item.name not in known.held
 
-    def _missing(self, known: _Type, table: Mapping[str, Item]) -> Iterable[str]:
+    def _missing(self, type_url: str, known: _Type, table: Mapping[str, Item]) -> Iterable[str]:
         """
         Yield names of which there is nothing, so that a starting Envoy need not wait.
 
@@ -373,7 +356,7 @@ class Session:
         """
         if self._was_online:
             return
-        for name in sorted(known.names - known.absent):
+        for name in self._foreign_of(type_url, sorted(known.names - known.absent)):
             if name not in table and name not in known.held:
                 yield name
 

@@ -20,7 +20,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from gateway.relay.messages import parse_answer, parse_ask, serialise_answer, serialise_ask
-from gateway.relay.secrets import SECRET_TYPE
+from gateway.relay.secrets import RESERVED, SECRET_TYPE
 from gateway.relay.session import (
     Action,
     Answer,
@@ -119,7 +119,10 @@ class DeltaStream:
         self._upstream = upstream
         self._limits = limits
         self._session = Session(
-            shelf=shelf.tables, own={SECRET_TYPE: secrets.table}, wildcards=WILDCARD_TYPES
+            shelf=shelf.tables,
+            own={SECRET_TYPE: secrets.table},
+            reserved=RESERVED,
+            wildcards=WILDCARD_TYPES,
         )
         self._events: asyncio.Queue[_Event] = asyncio.Queue(limits.events_max)
         self._outbox: _Outbox | None = None

@@ -138,6 +138,19 @@ class Change:
         )
         return [(row["offered"], row["name"]) for row in rows]
 
+    async def claiming(self, domains: Sequence[str], *, but: str) -> list[tuple[str, str]]:
+        """Return which of *domains* other hosts have: (domain, host)."""
+        await self.flush()
+        rows = await self._connection.fetch(
+            "SELECT claimed, o.name FROM objects o,"
+            " jsonb_array_elements_text(o.content->'domains') claimed"
+            " WHERE o.kind = 'host' AND o.content->'domains' ?| $1 AND o.name <> $2"
+            " AND claimed = ANY($1) ORDER BY 1",
+            list(domains),
+            but,
+        )
+        return [(row["claimed"], row["name"]) for row in rows]
+
     async def referring(self, name: str) -> list[str]:
         """Return the objects that need *name*, as destination or otherwise."""
         await self.flush()

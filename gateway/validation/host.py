@@ -6,6 +6,8 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import re2
+
 from gateway.validation.checks import (
     CALL_TIMEOUT,
     DESCRIPTION_LENGTH_MAX,
@@ -29,7 +31,16 @@ from gateway.validation.checks import (
 
 
 if TYPE_CHECKING:
-    from gateway.model import Certificate, Forward, Host, HttpMatch, HttpRule, OidcLogin, Redirect
+    from gateway.model import (
+        Certificate,
+        DirectResponse,
+        Forward,
+        Host,
+        HttpMatch,
+        HttpRule,
+        OidcLogin,
+        Redirect,
+    )
 
 HOSTS_MAX: Final = 500
 CERTIFICATES_MAX: Final = 1_000
@@ -39,16 +50,28 @@ ORIGINS_MAX: Final = 32
 QUERY_MAX: Final = 16
 REGEX_LENGTH_MAX: Final = 200
 PATH_LENGTH_MAX: Final = 500
-BODY_LENGTH_MAX: Final = 4096
+BODY_BYTES_MAX: Final = 4096
+REGEX_PROGRAM_MAX: Final = 200
+"""RE2's measure of a compiled expression; as `re2.max_program_size` in the edge's bootstrap."""
+
 
 _DOMAIN = re.compile(
     r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"
 )
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
-_METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT")
+_METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS")
+"""The edge refuses TRACE and CONNECT."""
+
 _HOST = re.compile(r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
 _ADDRESS = re.compile(r"https?://[\x21\x23-\x24\x26-\x3b\x3d\x3f-\x7e]{1,400}")
-_PATH = re.compile(r"/[\x21-\x24\x26-\x7e]*")
+_PATH = re.compile(r"/[\x21-\x22\x24\x26-\x3e\x40-\x7e]*")
+"""Without `#`, `%` and `?`."""
+
+_ODD_PATH = re.compile(r"//|/\.{1,2}(/|$)")
+"""What normalisation takes away: nothing would ever match it."""
+
+_SUBSTITUTION = re.compile(r"/([\x21-\x22\x24\x26-\x3e\x40-\x5b\x5d-\x7e]|\\[0-9])*")
+_CONTENT_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}(; ?[a-z0-9=.+-]{1,60})?")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NONE = timedelta(0)
 
@@ -73,6 +96,7 @@ def check_host(host: Host) -> None:
     if host.certificate:
         check_name(problems, "certificate", host.certificate, "certificates")
     if host.login is not None:
+        problems["login"] = "is not served yet"
         _check_login(problems, host.login)
     if not 1 <= len(host.rules) <= RULES_MAX:
         problems["rules"] = f"must be 1 to {RULES_MAX}"
@@ -111,8 +135,7 @@ def _check_rule(problems: Problems, rule: HttpRule) -> None:
     if rule.redirect is not None:
         _check_redirect(problems, rule.redirect, rule.match)
     if rule.direct_response is not None:
-        within(problems, "direct_response.status", rule.direct_response.status, 200, 599)
-        length(problems, "direct_response.body", rule.direct_response.body, BODY_LENGTH_MAX)
+        _check_direct(problems, rule.direct_response)
     check_header_changes(problems, "request_headers", rule.request_headers)
     check_header_changes(problems, "response_headers", rule.response_headers)
     if rule.access is not None:
@@ -121,15 +144,9 @@ def _check_rule(problems: Problems, rule: HttpRule) -> None:
 
 def _check_match(problems: Problems, match: HttpMatch) -> None:
     for field in ("exact_path", "path_prefix"):
-        path = getattr(match, field)
-        if path is not None and (not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX):
-            problems[f"match.{field}"] = "must begin with / and be a path"
+        _check_path(problems, f"match.{field}", getattr(match, field))
     if match.path_regex is not None:
-        length(problems, "match.path_regex", match.path_regex, REGEX_LENGTH_MAX)
-        try:
-            re.compile(match.path_regex)
-        except re.error as error:
-            problems["match.path_regex"] = f"not a regular expression: {error}"
+        _check_regex(problems, "match.path_regex", match.path_regex)
     each(problems, "match.methods", match.methods, _METHOD, "not a method")
     count(problems, "match.methods", match.methods, 9)
     check_headers(problems, "match.headers", match.headers)
@@ -138,6 +155,46 @@ def _check_match(problems: Problems, match: HttpMatch) -> None:
         if not query.name or len(query.name) > 100:
             problems[f"match.query[{number}].name"] = "must have 1 to 100 characters"
         check_condition(problems, f"match.query[{number}]", query)
+
+
+def _check_path(problems: Problems, at: str, path: str | None) -> None:
+    if path is None:
+        return
+    if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX:
+        problems[at] = "must begin with / and be a path, without a query"
+    elif _ODD_PATH.search(path):
+        problems[at] = "has //, /./ or /../, which the edge takes out of every path"
+
+
+def _check_regex(problems: Problems, at: str, text: str) -> None:
+    length(problems, at, text, REGEX_LENGTH_MAX)
+    try:
+        program = re2.compile(text)
+    except re2.error as error:
+        problems[at] = f"not a regular expression: {error}"
+        return
+    if program.programsize > REGEX_PROGRAM_MAX:
+        problems[at] = f"too large: {program.programsize} steps, at most {REGEX_PROGRAM_MAX}"
+
+
+def _check_substitution(problems: Problems, at: str, text: str, regex: str) -> None:
+    try:
+        groups = re2.compile(regex).groups
+    except re2.error:
+        return  # Told already.
+    used = [int(one) for one in re.findall(r"\\([0-9])", text)]
+    if not _SUBSTITUTION.fullmatch(text) or len(text) > PATH_LENGTH_MAX:
+        problems[at] = "must begin with / and be a path, with \\1 for the first group"
+    elif any(one > groups for one in used):
+        problems[at] = f"names a group that isn't there; there are {groups}"
+
+
+def _check_direct(problems: Problems, answer: DirectResponse) -> None:
+    within(problems, "direct_response.status", answer.status, 200, 599)
+    if len(answer.body.encode()) > BODY_BYTES_MAX:
+        problems["direct_response.body"] = f"longer than {BODY_BYTES_MAX} bytes"
+    if not _CONTENT_TYPE.fullmatch(answer.content_type):
+        problems["direct_response.content_type"] = "not a media type"
 
 
 def _check_forward(problems: Problems, forward: Forward, match: HttpMatch) -> None:
@@ -155,10 +212,13 @@ def _check_forward(problems: Problems, forward: Forward, match: HttpMatch) -> No
         problems["forward.rewrite.prefix"] = "needs a path_prefix to replace"
     if rewrite.substitution is not None and match.path_regex is None:
         problems["forward.rewrite.substitution"] = "needs a path_regex"
+    if (rewrite.prefix, rewrite.full, rewrite.substitution) == (None, None, None):
+        problems["forward.rewrite"] = "needs one of its kinds"
     for field in ("prefix", "full"):
-        path = getattr(rewrite, field)
-        if path is not None and (not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX):
-            problems[f"forward.rewrite.{field}"] = "must begin with / and be a path"
+        _check_path(problems, f"forward.rewrite.{field}", getattr(rewrite, field))
+    if rewrite.substitution is not None and match.path_regex is not None:
+        at = "forward.rewrite.substitution"
+        _check_substitution(problems, at, rewrite.substitution, match.path_regex)
 
 
 def _check_redirect(problems: Problems, redirect: Redirect, match: HttpMatch) -> None:
@@ -169,9 +229,7 @@ def _check_redirect(problems: Problems, redirect: Redirect, match: HttpMatch) ->
     if redirect.prefix is not None and match.path_prefix is None:
         problems["redirect.prefix"] = "needs a path_prefix to replace"
     for field in ("full_path", "prefix"):
-        path = getattr(redirect, field)
-        if path is not None and (not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX):
-            problems[f"redirect.{field}"] = "must begin with / and be a path"
+        _check_path(problems, f"redirect.{field}", getattr(redirect, field))
     within(problems, "redirect.port", redirect.port, 0, 65_535)
 
 
@@ -185,6 +243,4 @@ def _check_login(problems: Problems, login: OidcLogin) -> None:
         problems["login.client_id"] = "must have 1 to 200 characters"
     count(problems, "login.scopes", login.scopes, 16)
     for field in ("redirect_path", "signout_path"):
-        path = getattr(login, field)
-        if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX:
-            problems[f"login.{field}"] = "must begin with / and be a path"
+        _check_path(problems, f"login.{field}", getattr(login, field))

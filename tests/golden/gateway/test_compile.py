@@ -65,14 +65,86 @@ ROUTES = (
         access=model.Access(public=True),
     ),
 )
+SITE = model.Service(name="services/site", identity="site", protocol=model.Protocol.HTTP1)
+PARTNER = model.Service(
+    name="services/partner",
+    identity="partner",
+    protocol=model.Protocol.HTTP1,
+    external_tls=model.ExternalTls(server_name="api.partner.example", ca_pem="roots"),
+)
+CERTIFICATE = model.Certificate(
+    name="certificates/shop", chain_pem="chain", private_key_pem="sealed.v1.of-the-shop"
+)
+TO_SITE = (model.Destination(service="services/site", weight=1),)
+HOST = model.Host(
+    name="hosts/shop",
+    domains=("shop.example", "*.shop.example"),
+    certificate="certificates/shop",
+    cors_origins=("https://console.example",),
+    access=model.Access(roles=("passenger",)),
+    rules=(
+        model.HttpRule(
+            id="old",
+            match=model.HttpMatch(path_prefix="/old", methods=("GET", "HEAD")),
+            redirect=model.Redirect(prefix="/new", status=308),
+            access=model.Access(public=True),
+        ),
+        model.HttpRule(
+            id="closed",
+            match=model.HttpMatch(exact_path="/closed"),
+            direct_response=model.DirectResponse(
+                status=503, body="<p>later", content_type="text/html"
+            ),
+        ),
+        model.HttpRule(
+            id="items",
+            match=model.HttpMatch(
+                path_regex="/items/([0-9]+)",
+                headers=(model.HeaderMatch(name="x-canary", exact="yes"),),
+                query=(model.QueryMatch(name="page", present=True),),
+            ),
+            forward=model.Forward(
+                destinations=(*TO_SITE, model.Destination(service="services/canary", weight=2)),
+                rewrite=model.Rewrite(substitution=r"/v2/\1"),
+                retry=model.Retry(attempts_max=1),
+            ),
+            access=model.Access(),
+        ),
+        model.HttpRule(
+            id="partner",
+            match=model.HttpMatch(path_prefix="/partner"),
+            forward=model.Forward(
+                destinations=(model.Destination(service="services/partner", weight=1),),
+                rewrite=model.Rewrite(prefix="/"),
+                host="api.partner.example",
+            ),
+        ),
+        model.HttpRule(
+            id="rest",
+            forward=model.Forward(destinations=TO_SITE, upgrades=True),
+            request_headers=model.HeaderChanges(
+                set=(model.HeaderValue(name="x-set", value="1"),), remove=("x-gone",)
+            ),
+        ),
+    ),
+)
+PLAIN_HOST = model.Host(
+    name="hosts/plain",
+    domains=("plain.example",),
+    rules=(model.HttpRule(id="all", forward=model.Forward(destinations=TO_SITE)),),
+)
 OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
 MAP_FIELDS = ("typed_per_filter_config", "typed_extension_protocol_options", "providers")
+EVERYTHING = (
+    *(ECHO, CANARY, UNDESCRIBED, SITE, PARTNER, *ROUTES),
+    *(CERTIFICATE, HOST, PLAIN_HOST),
+)
 JWKS = '{"keys":[]}'
 
 
 def catalog():
     made = model.Catalog()
-    for number, value in enumerate((ECHO, CANARY, UNDESCRIBED, *ROUTES), start=1):
+    for number, value in enumerate(EVERYTHING, start=1):
         made = made.with_object(number, value.name, value)
     return made
 
@@ -90,6 +162,9 @@ def shown(kind, resource):
     config = content.get("typed_config", {})
     if "proto_descriptor_bin" in config:
         config["proto_descriptor_bin"] = "..."
+    pair = content.get("tls_certificate", {})
+    if "private_key" in pair:
+        pair["private_key"] = "..."
     return content
 
 
@@ -108,7 +183,8 @@ def _sort_maps(content):
 @pytest.mark.parametrize("flavour", ["edge", "proxyless"])
 @pytest.mark.parametrize("kind", BY_KEY)
 def test_golden(flavour, kind, rewrite):
-    snapshot = getattr(compile_all(Inputs(catalog=catalog(), jwks=JWKS), OPTIONS), flavour)
+    inputs = Inputs(catalog=catalog(), jwks=JWKS, unseal=lambda sealed, name: f"{sealed} {name}")
+    snapshot = getattr(compile_all(inputs, OPTIONS), flavour)
     found = snapshot.of(BY_KEY[kind])
     text = yaml.safe_dump_all(
         [shown(kind, found[name]) for name in sorted(found)], sort_keys=False, width=100

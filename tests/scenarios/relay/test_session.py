@@ -64,7 +64,10 @@ class Interpreter:
         self.tables: dict[str, dict[str, Item]] = {}
         self.own_tables: dict[str, dict[str, Item]] = {"SDS": {}}
         self.session = Session(
-            shelf=self.tables, own=self.own_tables, wildcards={"CDS", "LDS", "SRDS"}
+            shelf=self.tables,
+            own=self.own_tables,
+            reserved={"SDS": frozenset({"edge", "edge_public", "trust"})},
+            wildcards={"CDS", "LDS", "SRDS"},
         )
 
     def answer_to(self, line: str) -> str:

@@ -21,6 +21,8 @@ CDS, EDS = BY_KEY["CDS"], BY_KEY["EDS"]
 KINDS = {kind.type_url: kind for kind in (CDS, EDS)}
 NAMES = st.sampled_from(["a", "b", "c"])
 TYPES = st.sampled_from(sorted(KINDS))
+OWN = "c"
+"""Of the endpoints, the one that the relay answers for itself."""
 
 
 class Envoy:
@@ -80,6 +82,8 @@ class Gateway:
 
     def hear(self, ask: Ask) -> None:
         self.asked.add(ask.type_url)
+        told = {*ask.subscribe, *ask.unsubscribe, *ask.held}
+        assert ask.type_url != EDS.type_url or OWN not in told, "it is the relay's own"
         self.subscriptions[ask.type_url].on_request(
             Request(
                 names=ask.subscribe,
@@ -115,13 +119,19 @@ class Splice(RuleBasedStateMachine):
         self.shelf: dict[str, dict[str, Item]] = {}
         self.versions = 0
         self.streams = 0
+        self.own = {EDS.type_url: {OWN: Item(OWN, "own 0")}}
         self.gateway: Gateway | None = None
         self._start(Envoy())
 
     def _start(self, envoy: Envoy) -> None:
         self.envoy = envoy
         self.gateway = None
-        self.session = Session(shelf=self.shelf, own={}, wildcards={CDS.type_url})
+        self.session = Session(
+            shelf=self.shelf,
+            own=self.own,
+            reserved={EDS.type_url: frozenset({OWN})},
+            wildcards={CDS.type_url},
+        )
         self._tell(envoy.greet())
 
     def _tell(self, asks: list[Ask]) -> None:
@@ -157,6 +167,12 @@ class Splice(RuleBasedStateMachine):
         if name in self.target[type_url]:
             self.versions += 1
             self.target[type_url][name] = Resource(name, str(self.versions), b"x")
+
+    @rule()
+    def change_own(self):
+        self.versions += 1
+        self.own[EDS.type_url][OWN] = Item(OWN, f"own {self.versions}")
+        self._act(self.session.on_own_change(EDS.type_url))
 
     @rule(name=NAMES)
     def delete(self, name):
@@ -208,14 +224,18 @@ class Splice(RuleBasedStateMachine):
         # What was refused is parked until it changes; so let everything change.
         for name in list(self.target[CDS.type_url]):
             self.change(name)
+        self.change_own()
         self._settle()
         self._act(self.session.on_quiet())
         wanted = {
             url: {name: resource.version for name, resource in table.items()}
             for url, table in self.target.items()
         }
+        kept = {url: dict(table) for url, table in wanted.items()}
+        if kept[EDS.type_url].pop(OWN, None):
+            wanted[EDS.type_url][OWN] = self.own[EDS.type_url][OWN].version
         assert self.envoy.held == wanted
-        for url, table in wanted.items():
+        for url, table in kept.items():
             shelf = {item.name: item.version for item in self.shelf.get(url, {}).values()}
             if table:
                 assert shelf == table

@@ -42,20 +42,22 @@ class Certificate(_message.Message):
     description: _builtins.str
     """For people, up to 500 characters. Default: empty."""
     chain_pem: _builtins.str
-    """The certificate and those between it and a root, PEM, leaf first; at most 64 KiB. Required."""
+    """The certificate and those between it and a root, PEM, leaf first, each signed by the next; at
+    most 64 KiB and 10. None may have ended. Required.
+    """
     private_key_pem: _builtins.str
-    """Its private key, PEM (PKCS #8). Input only; kept sealed, and never shown. Empty in an update:
-    the one there is stays.
+    """Its private key, PEM (PKCS #8): RSA of 2048 to 4096 bits, P-256 or P-384. Input only; kept
+    sealed, and never shown. Empty in an update: the one there is stays.
     """
     revision: _builtins.int
     """The revision of the catalog that its last change made. Output only."""
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names it is good for. Output only."""
+        """Names it is good for, as they stand in it. Output only."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends. Output only."""
+        """When the first of its chain ends. Output only."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -49,16 +49,23 @@ class Host(_message.Message):
     description: _builtins.str
     """For people, up to 500 characters. Default: empty."""
     certificate: _builtins.str
-    """`certificates/{certificate}` shown for its names. Empty: the edge's own."""
+    """`certificates/{certificate}` shown for its names, for each of which it must be good. Empty: the
+    edge's own.
+    """
     revision: _builtins.int
     """The revision of the catalog that its last change made. Output only."""
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its names, such as `shop.example` or `*.shop.example`; 1 to 32, lower case, each in one host."""
+        """Its names, such as `shop.example` or `*.shop.example` (everything below it); 1 to 32, lower
+        case, each in one host. Requests for them on a connection that was opened for another host's
+        name are answered 421.
+        """
 
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpRule]:
-        """What is done with a request; the first rule that matches wins. 1 to 500. No match: 404."""
+        """What is done with a request; the first rule that matches wins. 1 to 500. No match: 404, once a
+        token was shown.
+        """
 
     @_builtins.property
     def access(self) -> _service_pb2.Access:
@@ -66,7 +73,9 @@ class Host(_message.Message):
 
     @_builtins.property
     def cors_origins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Origins whose pages may call, such as `https://console.example`; `*` for every one. At most 32."""
+        """Origins whose pages may call, such as `https://console.example`; `*` for every one. At most 32.
+        Preflights are answered for rules that pass requests on.
+        """
 
     @_builtins.property
     def login(self) -> Global___OidcLogin:
@@ -138,7 +147,9 @@ class HttpRule(_message.Message):
 
     @_builtins.property
     def request_headers(self) -> _route_pb2.HeaderChanges:
-        """What is done to the request's headers before it is passed on."""
+        """What is done to the request's headers before it is passed on. A service outside the mesh never
+        gets the caller's `authorization`, nor the verified claims.
+        """
 
     @_builtins.property
     def response_headers(self) -> _route_pb2.HeaderChanges:
@@ -187,10 +198,12 @@ class HttpMatch(_message.Message):
     path_prefix: _builtins.str
     """This or below: `/a` matches `/a` and `/a/b`, not `/ab`."""
     path_regex: _builtins.str
-    """Matches this RE2 expression as a whole, up to 200 characters."""
+    """Matches this RE2 expression as a whole, up to 200 characters and 200 steps of its program."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """One of these methods, upper case; at most 9. Empty: every one."""
+        """One of these methods, upper case; at most 9. Empty: every one. TRACE and CONNECT are refused
+        everywhere.
+        """
 
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_route_pb2.HeaderMatch]:
@@ -272,7 +285,9 @@ class Forward(_message.Message):
     host: _builtins.str
     """The `host` that the destination sees. Empty: the one that was sent."""
     upgrades: _builtins.bool
-    """WebSocket and other upgrades are let through. Default: false."""
+    """WebSocket upgrades (HTTP/1.1) are let through; what goes on after has no time limit but that of
+    idle streams, 300 s. Default: false.
+    """
     @_builtins.property
     def destinations(self) -> _containers.RepeatedCompositeFieldContainer[_route_pb2.Destination]:
         """Where to, 1 to 16; a request is given to one of them by weight."""
@@ -326,7 +341,7 @@ class Rewrite(_message.Message):
     full: _builtins.str
     """The whole new path."""
     substitution: _builtins.str
-    """Substitution for the rule's `path_regex`, with `\\1` for its first group."""
+    """Substitution for the rule's `path_regex`, with `\\1` for its first group; begins with `/`."""
     def __init__(
         self,
         *,

@@ -42,29 +42,30 @@ export type Certificate = Message<"aerofusion.gateway.v1.Certificate"> & {
   description: string;
 
   /**
-   * The certificate and those between it and a root, PEM, leaf first; at most 64 KiB. Required.
+   * The certificate and those between it and a root, PEM, leaf first, each signed by the next; at
+   * most 64 KiB and 10. None may have ended. Required.
    *
    * @generated from field: string chain_pem = 4;
    */
   chainPem: string;
 
   /**
-   * Its private key, PEM (PKCS #8). Input only; kept sealed, and never shown. Empty in an update:
-   * the one there is stays.
+   * Its private key, PEM (PKCS #8): RSA of 2048 to 4096 bits, P-256 or P-384. Input only; kept
+   * sealed, and never shown. Empty in an update: the one there is stays.
    *
    * @generated from field: string private_key_pem = 5;
    */
   privateKeyPem: string;
 
   /**
-   * Names it is good for. Output only.
+   * Names it is good for, as they stand in it. Output only.
    *
    * @generated from field: repeated string domains = 6;
    */
   domains: string[];
 
   /**
-   * When it ends. Output only.
+   * When the first of its chain ends. Output only.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 7;
    */

@@ -47,14 +47,17 @@ export type Host = Message<"aerofusion.gateway.v1.Host"> & {
   description: string;
 
   /**
-   * Its names, such as `shop.example` or `*.shop.example`; 1 to 32, lower case, each in one host.
+   * Its names, such as `shop.example` or `*.shop.example` (everything below it); 1 to 32, lower
+   * case, each in one host. Requests for them on a connection that was opened for another host's
+   * name are answered 421.
    *
    * @generated from field: repeated string domains = 4;
    */
   domains: string[];
 
   /**
-   * What is done with a request; the first rule that matches wins. 1 to 500. No match: 404.
+   * What is done with a request; the first rule that matches wins. 1 to 500. No match: 404, once a
+   * token was shown.
    *
    * @generated from field: repeated aerofusion.gateway.v1.HttpRule rules = 5;
    */
@@ -69,13 +72,15 @@ export type Host = Message<"aerofusion.gateway.v1.Host"> & {
 
   /**
    * Origins whose pages may call, such as `https://console.example`; `*` for every one. At most 32.
+   * Preflights are answered for rules that pass requests on.
    *
    * @generated from field: repeated string cors_origins = 7;
    */
   corsOrigins: string[];
 
   /**
-   * `certificates/{certificate}` shown for its names. Empty: the edge's own.
+   * `certificates/{certificate}` shown for its names, for each of which it must be good. Empty: the
+   * edge's own.
    *
    * @generated from field: string certificate = 8;
    */
@@ -169,7 +174,8 @@ export type HttpRule = Message<"aerofusion.gateway.v1.HttpRule"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * What is done to the request's headers before it is passed on.
+   * What is done to the request's headers before it is passed on. A service outside the mesh never
+   * gets the caller's `authorization`, nor the verified claims.
    *
    * @generated from field: aerofusion.gateway.v1.HeaderChanges request_headers = 6;
    */
@@ -226,7 +232,7 @@ export type HttpMatch = Message<"aerofusion.gateway.v1.HttpMatch"> & {
     case: "pathPrefix";
   } | {
     /**
-     * Matches this RE2 expression as a whole, up to 200 characters.
+     * Matches this RE2 expression as a whole, up to 200 characters and 200 steps of its program.
      *
      * @generated from field: string path_regex = 3;
      */
@@ -235,7 +241,8 @@ export type HttpMatch = Message<"aerofusion.gateway.v1.HttpMatch"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * One of these methods, upper case; at most 9. Empty: every one.
+   * One of these methods, upper case; at most 9. Empty: every one. TRACE and CONNECT are refused
+   * everywhere.
    *
    * @generated from field: repeated string methods = 4;
    */
@@ -364,7 +371,8 @@ export type Forward = Message<"aerofusion.gateway.v1.Forward"> & {
   mirrors: Mirror[];
 
   /**
-   * WebSocket and other upgrades are let through. Default: false.
+   * WebSocket upgrades (HTTP/1.1) are let through; what goes on after has no time limit but that of
+   * idle streams, 300 s. Default: false.
    *
    * @generated from field: bool upgrades = 7;
    */
@@ -407,7 +415,7 @@ export type Rewrite = Message<"aerofusion.gateway.v1.Rewrite"> & {
     case: "full";
   } | {
     /**
-     * Substitution for the rule's `path_regex`, with `\1` for its first group.
+     * Substitution for the rule's `path_regex`, with `\1` for its first group; begins with `/`.
      *
      * @generated from field: string substitution = 3;
      */

@@ -1,0 +1,69 @@
+"""What belongs to one object that is no service: a row for each kind that has resources of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.compile import certificates, hosts
+from gateway.compile.shared import Part
+
+
+if TYPE_CHECKING:
+    from gateway.compile.inputs import Delta, Inputs
+
+Name = tuple[str, str]
+"""A type's key and the name of a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Resources of the edge that each object of a kind has; a change makes only its own anew."""
+
+    collection: str
+    names: Callable[[Any], Iterable[Name]]
+    """What an object has."""
+
+    parts: Callable[[Any, Inputs], Iterator[Part]]
+    affected: Callable[[Delta], Iterable[str]] = lambda _: ()
+    """Names of objects whose resources depend on something else that differs."""
+
+    def concerned(self, delta: Delta) -> list[str]:
+        """Return the names of the objects whose resources may differ, in order."""
+        if delta.first:
+            return sorted(delta.after.catalog.others.get(self.collection, ()))
+        own = {name for name in delta.changed if name.startswith(f"{self.collection}/")}
+        return sorted(own.union(self.affected(delta)))
+
+
+def _hosts_affected(delta: Delta) -> Iterator[str]:
+    """Yield the hosts that send to a service that came to stand outside the mesh, or inside."""
+    before, after = delta.before.catalog.services, delta.after.catalog.services
+    moved = {
+        name
+        for name in delta.changed
+        if name.startswith("services/")
+        and hosts.is_external(before.get(name)) != hosts.is_external(after.get(name))
+    }
+    if moved:
+        for host in delta.after.catalog.hosts.values():
+            if moved & hosts.destinations(host):
+                yield host.name
+
+
+OWNED: Final = (
+    Owned(
+        "hosts",
+        names=lambda host: [("RDS", host.name)],
+        parts=lambda host, inputs: iter([("RDS", hosts.host_routes(host, inputs.catalog))]),
+        affected=_hosts_affected,
+    ),
+    Owned(
+        "certificates",
+        names=lambda certificate: [("SDS", certificate.name)],
+        parts=lambda certificate, inputs: (
+            ("SDS", one) for one in certificates.certificate_secret(certificate, inputs.unseal)
+        ),
+    ),
+)
