@@ -13,6 +13,7 @@ from aerofusion.gateway.v1 import (
     config_status_service_pb2_grpc,
     explain_service_pb2_grpc,
     limit_service_pb2_grpc,
+    registry_service_pb2_grpc,
 )
 from gateway.catalog import CatalogWriter
 from gateway.changes.preflight import Preflight
@@ -26,9 +27,16 @@ from gateway.services import catalog as catalog_service
 from gateway.services import changes, config, config_status
 from gateway.services import explain as explain_service
 from gateway.services import limits as limit_service
+from gateway.services import registry as registry_service
+from gateway.sources.finder import Finder
+from gateway.sources.registry import CHANGED as REGISTRY_CHANGED
+from gateway.sources.registry import Registry
+from gateway.sources.source import Parts
+from gateway.sources.store import FoundStore
 from gateway.store import audit
 from gateway.store.catalog import CatalogStore
 from gateway.store.history import History
+from gateway.store.registrations import RegistrationStore
 from gateway.xds.ads import AggregatedDiscovery
 from gateway.xds.feed import Feed, Flavour
 from meshkit.bus import open_bus
@@ -107,6 +115,8 @@ async def serve(
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(gateway.control.run(), name="control"),
                 tasks.create_task(gateway.limits.run(), name="limits"),
+                tasks.create_task(gateway.registry.run(), name="registry"),
+                tasks.create_task(gateway.finder.run(), name="discovery"),
             ]
             port = await server.start()
             gateway.limits.owner.address = settings.reached_at(port)
@@ -164,6 +174,18 @@ class Gateway:
             streams_max=settings.ads_streams_max,
             stopping=server.stopping,
         )
+        self.registry = Registry(
+            RegistrationStore(pool),
+            settings.registry_limits(),
+            hint=lambda: bus.publish(REGISTRY_CHANGED),
+        )
+        self.finder = Finder(
+            Parts(settings=settings.source_settings(), registry=self.registry),
+            FoundStore(pool),
+            settings.keeper_limits(),
+            tell=self.control.set_found,
+        )
+        self.control.followers.append(self.finder.follow)
         if settings.preflight:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
@@ -177,7 +199,11 @@ class Gateway:
         self.identity.add_to(self.server)
         self.identity.signing.watch(self.control.set_jwks)
         await self.control.start()
+        await self.registry.start()
+        await self.finder.start(self.control.catalog)
+        await self.control.follow()  # Nobody gets a service without the endpoints found.
         await self.bus.subscribe(CHANGED, self.control.hint)
+        await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
 
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)
@@ -253,6 +279,18 @@ def _serve_limits(gateway: Gateway) -> None:
     )
 
 
+def _serve_registry(gateway: Gateway) -> None:
+    gateway.server.add(
+        registry_service_pb2_grpc.add_RegistryServiceServicer_to_server,
+        registry_service.RegistryService(
+            gateway.registry,
+            catalog=lambda: gateway.control.catalog,
+            stopping=gateway.server.stopping,
+        ),
+        registry_service.SERVICE,
+    )
+
+
 _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_catalog,
     _serve_config,
@@ -260,4 +298,5 @@ _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_config_status,
     _serve_explain,
     _serve_limits,
+    _serve_registry,
 )

@@ -23,7 +23,7 @@ from meshkit.errors import MeshError
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.changes.preflight import Preflight
     from gateway.changes.receipts import Receipts, Refused
@@ -75,6 +75,9 @@ class Control:
         self._moved: set[str] = set()
         self._ours: dict[int, Revision] = {}
         """Made here and not taken yet."""
+
+        self.followers: list[Callable[[Catalog, Collection[str]], None]] = []
+        """Each is told, and must not block, of a new catalog and the objects that differ."""
 
         self._look = False
         self._unfrozen = 0
@@ -157,11 +160,13 @@ class Control:
         self._inputs = dataclasses.replace(self._inputs, **fields)
         self._wake.set()
 
-    def set_found(self, service: str, endpoints: tuple[Endpoint, ...]) -> None:
-        """Have discovery's endpoints of a service be these from now on. Never blocks."""
-        found = dict(self._inputs.found)
-        found[service] = endpoints
-        self._moved.add(service)
+    def set_found(self, changes: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        """Have the endpoints found of these services be these from now on. Never blocks."""
+        found = {**self._inputs.found, **changes}
+        for service, endpoints in changes.items():
+            if not endpoints:
+                del found[service]
+        self._moved.update(changes)
         self.set_input(found=found)
 
     async def start(self) -> None:
@@ -282,6 +287,9 @@ class Control:
             if receipt is not None:
                 self._receipts.add(batch.last, receipt)
         self._publish(compiled)
+        if changed:
+            for follow in self.followers:
+                follow(inputs.catalog, changed)
         self._duration.record(time.perf_counter() - started)
         log.info("catalog_published", revision=revision, objects=sorted(changed)[:20])
 

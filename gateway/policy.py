@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.identity.policy import EVERY_WORKLOAD
 from gateway.limits.rlqs import METHOD as QUOTA_METHOD
 from gateway.limits.rls import METHOD as STRICT_METHOD
 from gateway.services.catalog import SERVICE as CATALOG
@@ -12,6 +13,7 @@ from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
 from gateway.services.limits import SERVICE as LIMITS
+from gateway.services.registry import SERVICE as REGISTRY
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
 from meshkit.authz import allow
 
@@ -41,6 +43,8 @@ _CONFIG_METHODS: Final = (
     "DiffRevisions",
 )
 _CHANGE_METHODS: Final = ("GetChange", "WatchChange", "ListEdges")
+_REGISTRY_METHODS: Final = ("Register", "Heartbeat", "KeepAlive", "Deregister")
+_REGISTRY_READS: Final = ("ListRegistrations", "WatchRegistrations")
 PROXYLESS_SERVICES: Final = (
     "gateway",
     "notifier",
@@ -59,6 +63,9 @@ def policy() -> Policy:
         **{f"/{CATALOG}/{method}": operators for method in _CATALOG_METHODS},
         **{f"/{CONFIG}/{method}": operators for method in _CONFIG_METHODS},
         **{f"/{CHANGES}/{method}": operators for method in _CHANGE_METHODS},
+        # Each method lets a caller at its own registrations only.
+        **{f"/{REGISTRY}/{method}": EVERY_WORKLOAD for method in _REGISTRY_METHODS},
+        **{f"/{REGISTRY}/{method}": operators for method in _REGISTRY_READS},
         f"/{CONFIG_STATUS}/GetConfigStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
         f"/{LIMITS}/GetUsage": operators,

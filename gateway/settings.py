@@ -8,6 +8,9 @@ from datetime import timedelta
 from typing import Annotated
 
 from gateway.compile.options import EdgeOptions
+from gateway.sources.keeper import KeeperLimits
+from gateway.sources.registry import RegistryLimits
+from gateway.sources.source import SourceSettings
 from gateway.xds.ads import AdsLimits
 from meshkit.settings import MeshSettings, Range
 
@@ -70,6 +73,33 @@ class Settings(MeshSettings):
     preflight_timeout: Annotated[timedelta, Range(0.1, 60)] = timedelta(seconds=3)
     """How long a silent preflight holds a change up."""
 
+    discovery_empty_grace: Annotated[timedelta, Range(0, 3600)] = timedelta(seconds=30)
+    """How long a service keeps its endpoints when their source says that there are none."""
+
+    discovery_flap_hold_max: Annotated[timedelta, Range(0, 600)] = timedelta(seconds=30)
+    """Longest wait of an endpoint that comes and goes again and again, before it gets calls."""
+
+    dns_servers: str = ""
+    """DNS servers for discovery, `address` or `address:port`, with commas. Empty: the machine's."""
+
+    dns_timeout: Annotated[timedelta, Range(0.1, 30)] = timedelta(seconds=2)
+    """How long one DNS server has to answer."""
+
+    kubernetes_api: str = ""
+    """URL of the Kubernetes API server. Empty: that of the cluster the gateway runs in."""
+
+    kubernetes_token_file: str = ""
+    """File of the token shown to it, read for each request. Empty: the service account's."""
+
+    kubernetes_ca_file: str = ""
+    """File of the roots that vouch for it, PEM. Empty: the service account's."""
+
+    registry_orphan_grace: Annotated[timedelta, Range(0.1, 60)] = timedelta(seconds=1)
+    """How long a registration outlives the stream that kept it."""
+
+    registry_outage_grace: Annotated[timedelta, Range(1, 600)] = timedelta(seconds=15)
+    """How long no lease runs out after a start of the gateway or an outage of its database."""
+
     postgres_connections: Annotated[int, Range(2, 100)] = 8
     """Most connections to PostgreSQL."""
 
@@ -118,6 +148,30 @@ class Settings(MeshSettings):
     def reached_at(self, port: int) -> str:
         """Return how other replicas reach this one, which listens on *port*."""
         return self.peer_address or f"{self.listen.rpartition(':')[0]}:{port}"
+
+    def source_settings(self) -> SourceSettings:
+        """Return what sources of endpoints are told."""
+        servers = (one.strip() for one in self.dns_servers.split(","))
+        return SourceSettings(
+            dns_servers=tuple(one for one in servers if one),
+            dns_timeout=self.dns_timeout,
+            kubernetes_api=self.kubernetes_api,
+            kubernetes_token_file=self.kubernetes_token_file,
+            kubernetes_ca_file=self.kubernetes_ca_file,
+        )
+
+    def keeper_limits(self) -> KeeperLimits:
+        """Return how what sources find is doubted."""
+        return KeeperLimits(
+            empty_grace=self.discovery_empty_grace.total_seconds(),
+            flap_hold_max=self.discovery_flap_hold_max.total_seconds(),
+        )
+
+    def registry_limits(self) -> RegistryLimits:
+        """Return how patient the registry is."""
+        return RegistryLimits(
+            orphan_grace=self.registry_orphan_grace, outage_grace=self.registry_outage_grace
+        )
 
     def ads_limits(self) -> AdsLimits:
         """Return the bounds of the discovery streams."""

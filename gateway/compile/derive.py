@@ -76,6 +76,8 @@ ROOTS = (
     "envoy.service.rate_limit_quota.v3.RateLimitQuotaUsageReports",
     "envoy.service.ratelimit.v3.RateLimitRequest",
     "envoy.service.ratelimit.v3.RateLimitResponse",
+    "envoy.service.load_stats.v3.LoadStatsRequest",
+    "envoy.service.load_stats.v3.LoadStatsResponse",
     "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
 )
 """What is sent or received; everything these refer to comes along."""

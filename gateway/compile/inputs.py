@@ -32,7 +32,14 @@ class Inputs:
 
     def endpoints_of(self, service: Service) -> tuple[Endpoint, ...]:
         """Return where *service* is: what the catalog says, and what was found."""
-        return service.endpoints + self.found.get(service.name, ())
+        found = self.found.get(service.name, ())
+        if not service.endpoints or not found:
+            return service.endpoints + found
+        # Clients refuse an endpoint that is there twice; the catalog's word counts.
+        named = {(one.address, one.port) for one in service.endpoints}
+        return service.endpoints + tuple(
+            one for one in found if (one.address, one.port) not in named
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

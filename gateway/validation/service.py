@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
-from gateway.model import Discovery, Protocol
+from gateway.model import Protocol
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_METHOD,
@@ -27,7 +27,7 @@ from gateway.validation.checks import (
 
 
 if TYPE_CHECKING:
-    from gateway.model import Service
+    from gateway.model import Endpoint, Service
 
 SERVICES_MAX: Final = 10_000
 GRPC_SERVICES_MAX: Final = 64
@@ -83,21 +83,26 @@ def _check_endpoints(problems: Problems, service: Service) -> None:
     seen = set()
     for number, endpoint in enumerate(service.endpoints[:ENDPOINTS_MAX]):
         path = f"endpoints[{number}]"
-        try:
-            ipaddress.ip_address(endpoint.address)
-        except ValueError:
-            problems[f"{path}.address"] = "not an IP address"
-        if not 1 <= endpoint.port <= 65_535:
-            problems[f"{path}.port"] = "must be 1 to 65535"
-        within(problems, f"{path}.priority", endpoint.priority, 0, 8)
-        locality = endpoint.locality
-        for part in (locality.region, locality.zone, locality.sub_zone):
-            length(problems, f"{path}.locality", part, 60)
-        if not 1 <= endpoint.weight <= 1_000:
-            problems[f"{path}.weight"] = "must be 1 to 1000"
+        check_endpoint(problems, path, endpoint)
         if (endpoint.address, endpoint.port) in seen:
             problems[path] = "is there twice"
         seen.add((endpoint.address, endpoint.port))
+
+
+def check_endpoint(problems: Problems, path: str, endpoint: Endpoint) -> None:
+    """Note what an endpoint, found at *path*, can't be."""
+    try:
+        ipaddress.ip_address(endpoint.address)
+    except ValueError:
+        problems[f"{path}.address"] = "not an IP address"
+    if not 1 <= endpoint.port <= 65_535:
+        problems[f"{path}.port"] = "must be 1 to 65535"
+    within(problems, f"{path}.priority", endpoint.priority, 0, 8)
+    locality = endpoint.locality
+    for part in (locality.region, locality.zone, locality.sub_zone):
+        length(problems, f"{path}.locality", part, 60)
+    if not 1 <= endpoint.weight <= 1_000:
+        problems[f"{path}.weight"] = "must be 1 to 1000"
 
 
 def _check_bounds(problems: Problems, service: Service) -> None:
@@ -158,9 +163,7 @@ def _check_balancing(problems: Problems, service: Service) -> None:
 
 
 def _check_discovery(problems: Problems, service: Service) -> None:
-    # The contract has them; what finds endpoints and descriptors isn't there yet.
-    if service.discovery != Discovery():
-        problems["discovery"] = "is not served yet; give endpoints"
+    # The contract has them; what finds descriptors isn't there yet.
     if service.reflect:
         problems["reflect"] = "is not served yet; give a descriptor_set"
     if service.load_balancing.weights_from_load:

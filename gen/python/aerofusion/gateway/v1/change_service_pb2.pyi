@@ -239,7 +239,8 @@ class Receipt(_message.Message):
     @_builtins.property
     def serve_time(self) -> _timestamp_pb2.Timestamp:
         """When it was known that a request has been served by it: the end of the first load report that
-        began after `warm_time` and has requests for one of its clusters. Not told yet.
+        began after `warm_time` and has requests for one of its clusters. Unset where no load is
+        reported: for gRPC clients, and for changes of which no service gets calls.
         """
 
     @_builtins.property

@@ -267,7 +267,8 @@ export type Receipt = Message<"aerofusion.gateway.v1.Receipt"> & {
 
   /**
    * When it was known that a request has been served by it: the end of the first load report that
-   * began after `warm_time` and has requests for one of its clusters. Not told yet.
+   * began after `warm_time` and has requests for one of its clusters. Unset where no load is
+   * reported: for gRPC clients, and for changes of which no service gets calls.
    *
    * @generated from field: google.protobuf.Timestamp serve_time = 5;
    */

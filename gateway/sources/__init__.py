@@ -1,0 +1,1 @@
+"""Where services are, besides what the catalog says: registry, DNS, Kubernetes."""
