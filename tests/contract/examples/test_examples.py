@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from datetime import timedelta
 
 import aiohttp
 import grpc
@@ -12,7 +13,16 @@ import pytest_asyncio
 from tests.fixtures.backends import backend_for
 from tests.fixtures.cli import meshctl
 from tests.fixtures.edge import bearer, edge
-from tests.fixtures.examples import TOLERANCE, Endpoints, endpoints_of, examples
+from tests.fixtures.examples import (
+    TOLERANCE,
+    VARIABLES,
+    Endpoints,
+    domains_of,
+    endpoints_of,
+    examples,
+)
+from tests.fixtures.webca import WebCa
+from tests.fixtures.website import browser
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -20,16 +30,41 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 EVERYTHING = ("services/", "hosts/", "issuers/", "policies/", "limits/", "certificates/")
 PRUNE = [word for prefix in EVERYTHING for word in ("--prune", prefix)]
 SETTLED_WITHIN_S = 10
+GATEWAY = """
+---
+name: services/gateway
+grpc_services: [aerofusion.gateway.v1.LimitService]
+endpoints: [{{address: 127.0.0.1, port: {port}}}]
+"""
+"""As the supervisor registers it: edges ask it about limits."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def mesh(postgres):
-    async with edge(postgres) as made:
+    async with edge(postgres, strict_limit_timeout=timedelta(seconds=5)) as made:
         made.workloads = {}
         made.tokens = {}
-        async with made.http() as http, made.channel() as channel:
-            made.client, made.grpc = http, channel
+        made.web = WebCa()
+        async with (
+            made.http() as http,
+            browser(made.web.root_pem) as sites,
+            made.channel() as channel,
+        ):
+            made.client, made.sites, made.grpc = http, sites, channel
             yield made
+
+
+def set_variables(mesh, one, monkeypatch):
+    issued = mesh.web.issue(*(domains_of(one.path) or ["none.example"]))
+    values = {
+        "SITE_CHAIN_PEM": issued.chain_pem,
+        "SITE_KEY_PEM": issued.key_pem,
+        "TILES_ROOTS_PEM": mesh.web.root_pem,
+        "LOGIN_SECRET": "secret",
+    }
+    assert set(values) == set(VARIABLES)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
 
 
 async def token(mesh, role):
@@ -63,15 +98,10 @@ async def requested(mesh, step):
     """Send an HTTP request: its status and the headers of its answer."""
     verb = "get" if "get" in step else "post"
     more = {"json": step.get("json", {})} if verb == "post" else {}
-    url = f"https://localhost:{mesh.port}{step[verb]}"
-    if "host" in step:
-        more["server_hostname"] = step["host"]
+    client = mesh.sites if "host" in step else mesh.client
+    url = f"https://{step.get('host', 'localhost')}:{mesh.port}{step[verb]}"
     headers = dict(await headers_of(mesh, step))
-    if "host" in step:
-        headers["host"] = step["host"]
-    async with mesh.client.request(
-        verb, url, headers=headers, allow_redirects=False, **more
-    ) as answer:
+    async with client.request(verb, url, headers=headers, allow_redirects=False, **more) as answer:
         found = {name.lower(): value for name, value in answer.headers.items()}
         return answer.status, found, await answer.text()
 
@@ -121,17 +151,20 @@ async def eventually(attempt):
 
 
 @pytest.mark.parametrize("one", examples(), ids=lambda one: one.path.stem)
-async def test_every_edge_takes_the_example_and_answers_as_it_says(mesh, one, tmp_path):
+async def test_every_edge_takes_the_example_and_answers_as_it_says(mesh, one, monkeypatch):
     endpoints, backends = Endpoints(), []
     for name, service in endpoints_of(one.path).items():
         identity = service.identity or service.name.partition("/")[2]
         if identity not in mesh.workloads:
             mesh.workloads[identity] = await mesh.workload(identity)
-        backends.append(backend_for(service, name, mesh.workloads[identity]))
+        backends.append(backend_for(service, name, mesh.workloads[identity], mesh.web))
         endpoints.ports[name] = await backends[-1].start()
     # Beside the protos and all else that it names.
     copy = one.path.with_name(f".{one.path.name}")
-    copy.write_text(endpoints.replaced(one.path.read_text()))
+    copy.write_text(
+        endpoints.replaced(one.path.read_text()) + GATEWAY.format(port=mesh.gateway_port)
+    )
+    set_variables(mesh, one, monkeypatch)
     try:
         done = await meshctl(mesh.gateway_socket, "apply", "-f", str(copy), *PRUNE, "--yes")
         assert done.code == 0, done.err
