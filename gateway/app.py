@@ -169,6 +169,7 @@ class Gateway:
         self.limits = Limits(
             pool=pool,
             workload=workload,
+            bus=bus,
             replica=settings.replica,
             catalog=lambda: self.control.catalog,
             streams_max=settings.ads_streams_max,
@@ -193,7 +194,7 @@ class Gateway:
     async def join(self) -> None:
         """Serve all APIs, and publish the catalog as it is."""
         self.discovery.register(self.server.server)
-        self.limits.register(self.server.server)
+        self.limits.register(self.server)
         for serve_api in _SERVED:
             serve_api(self)
         self.identity.add_to(self.server)
@@ -204,6 +205,7 @@ class Gateway:
         await self.control.follow()  # Nobody gets a service without the endpoints found.
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
+        await self.limits.join()
 
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)
@@ -269,8 +271,7 @@ def _serve_limits(gateway: Gateway) -> None:
     gateway.server.add(
         limit_service_pb2_grpc.add_LimitServiceServicer_to_server,
         limit_service.LimitService(
-            gateway.limits.quotas,
-            gateway.limits.strict,
+            gateway.limits,
             inputs=lambda: gateway.control.inputs,
             feed=gateway.feed,
             stopping=gateway.server.stopping,

@@ -25,6 +25,7 @@ from meshkit.authz import Rule, allow, authorise, identify, set_caller
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from meshkit.call_limits import CallLimits
     from meshkit.tracing import Continuation, Handler
 
 Context = Any
@@ -48,8 +49,15 @@ class Malformed:
 class BoundaryInterceptor(grpc.aio.ServerInterceptor):
     """Identifies and authorises callers, bounds time, and maps errors, for all four kinds."""
 
-    def __init__(self, policy: Mapping[str, Rule], *, unary_timeout: timedelta) -> None:
+    def __init__(
+        self,
+        policy: Mapping[str, Rule],
+        *,
+        unary_timeout: timedelta,
+        call_limits: CallLimits | None = None,
+    ) -> None:
         self._policy = policy
+        self._call_limits = call_limits
         self._unary_timeout = unary_timeout
         self._duration = metrics.get_meter("meshkit").create_histogram(
             "rpc.server.call.duration", unit="s", description="Time a call or stream took"
@@ -81,6 +89,8 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
             local=context.peer().startswith("unix:"),
         )
         authorise(rule, method, caller)
+        if self._call_limits is not None:
+            self._call_limits.check(method, caller, context)
         set_caller(caller)
 
     def timeout_s(self, context: Context) -> float | None:
@@ -116,9 +126,9 @@ class _Call:
             self._boundary.admit(self._method, context)
             async with asyncio.timeout(self._boundary.timeout_s(context)):
                 return await self._behaviour(_checked(request), context)
-        except BaseException as error:  # noqa: BLE001 - `_refuse` always raises
+        except BaseException as error:  # noqa: BLE001 - `refuse` always raises
             code = _code_of(error, context)
-            await _refuse(error, self._method, context)
+            await refuse(error, self._method, context)
         finally:
             self._boundary.record(self._method, code, started)
 
@@ -135,9 +145,9 @@ class _Call:
                     await context.write(response)
             else:
                 await produced
-        except BaseException as error:  # noqa: BLE001 - `_refuse` always raises
+        except BaseException as error:  # noqa: BLE001 - `refuse` always raises
             code = _code_of(error, context)
-            await _refuse(error, self._method, context)
+            await refuse(error, self._method, context)
         finally:
             self._boundary.record(self._method, code, started)
 
@@ -200,7 +210,8 @@ def _name(code: object) -> str:
     return next((c.name for c in grpc.StatusCode if c.value[0] == code), "UNKNOWN")
 
 
-async def _refuse(error: BaseException, method: str, context: Context) -> NoReturn:
+async def refuse(error: BaseException, method: str, context: Context) -> NoReturn:
+    """Tell the caller of *error*, and nobody of more than it says."""
     match error:
         case errors.MeshError():
             log.info("rpc_refused", method=method, reason=error.reason)

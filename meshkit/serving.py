@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from meshkit.boundary import BoundaryInterceptor
+from meshkit.fastpath import FastPath
 from meshkit.tracing import UnaryTracingInterceptor
 
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meshkit.authz import Rule
+    from meshkit.call_limits import CallLimits
+    from meshkit.fastpath import Behaviour
     from meshkit.identity import Workload
 
 log = structlog.get_logger()
@@ -69,7 +72,9 @@ class GrpcServer:
         policy: Mapping[str, Rule],
         unix_socket: Path | None = None,
         limits: ServingLimits | None = None,
+        call_limits: CallLimits | None = None,
     ) -> None:
+        """*call_limits*: what direct callers may do how often; the server follows it."""
         limits = limits or ServingLimits()
         self.stopping = asyncio.Event()
         self._workload = workload
@@ -77,10 +82,16 @@ class GrpcServer:
         self._unix_socket = unix_socket
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
+        self._fast = FastPath(policy)
+        self._call_limits = call_limits
+        self._following: asyncio.Task[None] | None = None
         self.server = grpc.aio.server(
             interceptors=[
+                self._fast,
                 UnaryTracingInterceptor(),
-                BoundaryInterceptor(policy, unary_timeout=limits.unary_timeout),
+                BoundaryInterceptor(
+                    policy, unary_timeout=limits.unary_timeout, call_limits=call_limits
+                ),
             ],
             maximum_concurrent_rpcs=limits.concurrent_rpcs_max,
             options=[
@@ -108,6 +119,10 @@ class GrpcServer:
         register(servicer, self.server)
         self._names.append(name)
 
+    def add_fast(self, method: str, behaviour: Behaviour) -> None:
+        """Answer *method*, a full path, in bytes and without a span; see `meshkit.fastpath`."""
+        self._fast.add(method, behaviour)
+
     async def start(self) -> int:
         """
         Listen, and report every service as SERVING. Returns the bound TCP port.
@@ -133,6 +148,10 @@ class GrpcServer:
         await self.server.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        if self._call_limits is not None and self._names:
+            self._following = asyncio.create_task(
+                self._call_limits.run(self._names), name="call_limits"
+            )
         log.info("serving", port=port, services=self._names)
         return port
 
@@ -145,4 +164,6 @@ class GrpcServer:
         log.info("draining", grace_s=grace.total_seconds())
         await self._health.enter_graceful_shutdown()
         self.stopping.set()
+        if self._following is not None:
+            self._following.cancel()
         await self.server.stop(grace.total_seconds())

@@ -16,6 +16,7 @@ from aerofusion.notify.v1 import recipient_service_pb2_grpc as recipient_grpc
 from aerofusion.notify.v1 import subscription_service_pb2_grpc as subscription_grpc
 from aerofusion.notify.v1 import template_service_pb2_grpc as template_grpc
 from meshkit.bus import open_bus
+from meshkit.call_limits import CallLimits
 from meshkit.identity import Workload
 from meshkit.ids import new_id
 from meshkit.observability import observed
@@ -281,6 +282,7 @@ def _server(settings: Settings, workload: Workload) -> GrpcServer:
             concurrent_rpcs_max=settings.streams_max + 1_000,
             streams_per_connection_max=settings.streams_max + 1_000,
         ),
+        call_limits=CallLimits(workload, settings.gateway_address),
     )
 
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from meshkit.bus import open_bus
+from meshkit.call_limits import CallLimits
 from meshkit.identity import Workload
 from meshkit.observability import observed
 from meshkit.postgres import migrate, open_pool
@@ -74,6 +75,7 @@ async def serve(
             policy=policy(),
             unix_socket=settings.unix_socket,
             limits=ServingLimits(concurrent_rpcs_max=Limits().sessions_max + 1_000),
+            call_limits=CallLimits(workload, settings.gateway_address),
         )
         running += await _join(settings, server, pool, bus, tasks)
         port = await server.start()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from meshkit import observability
+from meshkit.call_limits import CallLimits
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.http.api import make_app
@@ -106,6 +107,7 @@ async def _answering(
         policy=POLICY,
         unix_socket=settings.unix_socket,
         limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
+        call_limits=CallLimits(workload, settings.gateway_address),
     )
     serve_otlp(server, intake)
     serve_queries(server, queries)

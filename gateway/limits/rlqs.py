@@ -49,6 +49,9 @@ class QuotaService:
         heard: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.quotas = quotas
+        self.reports = 0
+        """Taken since the start."""
+
         self._streams: dict[str, _Stream] = {}
         self._streams_max = streams_max
         self._stopping = stopping
@@ -110,6 +113,7 @@ class QuotaService:
 
     async def _read(self, edge: str, requests: AsyncIterator[Any]) -> None:
         async for report in requests:
+            self.reports += 1
             self._reports.add(1)
             usages = [
                 Usage(

@@ -8,12 +8,11 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc
 import grpc.aio
 
 from gateway.compile.envoy_api import message_class
 from gateway.limits.strict import NOTHING, StrictLimits, Verdict, told
-from meshkit.authz import current_caller
+from meshkit.authz import EDGE
 from meshkit.errors import InvalidInput, Overloaded, Unavailable
 from meshkit.gcra import NS
 from meshkit.status import to_status
@@ -21,7 +20,7 @@ from meshkit.status import to_status
 
 if TYPE_CHECKING:
     from gateway.limits.owner import Owner
-    from meshkit.identity import Workload
+    from meshkit.identity import SpiffeId, Workload
 
 _PACKAGE: Final = "envoy.service.ratelimit.v3"
 SERVICE: Final = f"{_PACKAGE}.RateLimitService"
@@ -45,26 +44,26 @@ class StrictService:
         self._nothing: bytes = self._response(overall_code=_OK).SerializeToString()
         self._peer: tuple[str, grpc.aio.Channel, Any] | None = None
 
-    def register(self, server: grpc.aio.Server) -> None:
-        """Serve on *server*."""
-        handler: Any = grpc.unary_unary_rpc_method_handler(self._ask)  # Bytes in, bytes out.
-        name = METHOD.rpartition("/")[2]
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {name: handler}),)
-        )
-
     async def close(self) -> None:
         """Close the connection to the replica that decides."""
         peer, self._peer = self._peer, None
         if peer is not None:
             await peer[1].close()
 
-    async def _ask(self, request: bytes, context: Any) -> bytes:
+    async def ask(self, request: bytes, peer: SpiffeId) -> bytes:
+        """
+        Answer *peer*'s serialised request.
+
+        Raises:
+            InvalidInput: MALFORMED_REQUEST.
+            Unavailable: NO_LIMIT_OWNER, or the database is away.
+
+        """
         if not self._owner.is_ours:
             await self._owner.find()
         if self._owner.is_ours:
             return self.decide(request, time.monotonic_ns())
-        return await self._forwarded(request, context)
+        return await self._forwarded(request, peer)
 
     def decide(self, request: bytes, now_ns: int) -> bytes:
         """
@@ -114,11 +113,11 @@ class StrictService:
         )
         return bytes(made.SerializeToString())
 
-    async def _forwarded(self, request: bytes, context: Any) -> bytes:
+    async def _forwarded(self, request: bytes, peer: SpiffeId) -> bytes:
         address = self._owner.other
         # Only an edge's question is passed on: two replicas that each take the other for the
         # owner would pass it back and forth.
-        if not address or current_caller().service != "edge":
+        if not address or peer.service != EDGE:
             raise Unavailable("NO_LIMIT_OWNER", "No replica decides on strict limits just now.")
         try:
             ask = await self._peer_at(address)

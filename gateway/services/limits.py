@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     from gateway.compile.inputs import Inputs
     from gateway.limits.allocator import Part
-    from gateway.limits.quotas import Quotas
-    from gateway.limits.strict import Counted, StrictLimits
-    from gateway.model import Catalog, Limit
+    from gateway.limits.parts import Limits
+    from gateway.limits.strict import Counted
+    from gateway.model import Catalog, Limit, Service
     from gateway.xds.feed import Feed
+    from meshkit.authz import Caller
 
     Context = Any
 
@@ -53,15 +54,13 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
 
     def __init__(
         self,
-        quotas: Quotas,
-        strict: StrictLimits,
+        limits: Limits,
         *,
         inputs: Callable[[], Inputs],
         feed: Feed,
         stopping: asyncio.Event,
     ) -> None:
-        self._quotas = quotas
-        self._strict = strict
+        self._limits = limits
         self._inputs = inputs
         self._feed = feed
         self._stopping = stopping
@@ -71,6 +70,7 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
         self, request: rpc.WatchLimitsRequest, context: Context
     ) -> AsyncIterator[rpc.WatchLimitsResponse]:
         asked = _asked(request, self._inputs().catalog)
+        caller = current_caller()
         if self._watchers >= WATCHERS_MAX:
             raise Overloaded(
                 "TOO_MANY_WATCHERS", "As many follow limits as this replica takes; try later."
@@ -82,7 +82,9 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
         try:
             while not self._stopping.is_set():
                 wake.clear()
-                found = rpc.WatchLimitsResponse(rules=_rules(self._inputs(), asked))
+                inputs = self._inputs()
+                own = _own(asked, inputs.catalog, caller)
+                found = rpc.WatchLimitsResponse(rules=_rules(inputs, own))
                 if found != shown:
                     shown = found
                     yield found
@@ -107,11 +109,13 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
             )
         found = [one for one in self._usages() if request.limit in ("", one.limit)]
         found.sort(key=lambda one: (-_demand(one), one.limit, sorted(one.bucket.items())))
-        return rpc.GetUsageResponse(usages=found[:most], buckets=len(found))
+        return rpc.GetUsageResponse(
+            usages=found[:most], buckets=len(found), reports=self._limits.reports
+        )
 
     def _usages(self) -> Iterator[rpc.LimitUsage]:
         now = time.monotonic()
-        for key, limit, bucket in self._quotas.buckets():
+        for key, limit, bucket in self._limits.quotas.buckets():
             yield rpc.LimitUsage(
                 limit=limit.name,
                 strength=limit_pb2.Limit.STRENGTH_QUOTA,
@@ -124,7 +128,7 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
                 ],
             )
         now_ns = time.monotonic_ns()
-        for counted in self._strict.buckets():
+        for counted in self._limits.strict.buckets():
             yield _strict(counted, now_ns)
 
 
@@ -178,16 +182,27 @@ def _asked(request: rpc.WatchLimitsRequest, catalog: Catalog) -> frozenset[str]:
             f"Ask for 1 to {GRPC_SERVICES_MAX} gRPC services.",
             field_violations={"grpc_services": f"must be 1 to {GRPC_SERVICES_MAX}"},
         )
-    caller = current_caller()
     for name in asked:
         owner = catalog.owner_of(name)
-        if caller.service != "operator" and (owner is None or owner.identity != caller.service):
+        if owner is not None and not _may_watch(owner, current_caller()):
             raise PermissionDenied(
                 "SERVICE_NOT_YOURS",
                 "A service may watch the limits of what it serves itself, by the catalog.",
                 grpc_service=name[:200],
             )
     return asked
+
+
+def _may_watch(owner: Service, caller: Caller) -> bool:
+    return caller.service in ("operator", owner.identity)
+
+
+def _own(asked: frozenset[str], catalog: Catalog, caller: Caller) -> frozenset[str]:
+    """Return what of it is the caller's by now: the catalog changes under a long stream."""
+    owners = {name: catalog.owner_of(name) for name in asked}
+    return frozenset(
+        name for name, owner in owners.items() if owner is not None and _may_watch(owner, caller)
+    )
 
 
 def _rules(inputs: Inputs, asked: frozenset[str]) -> list[rpc.LimitRule]:

@@ -144,8 +144,11 @@ class GetUsageResponse(_message.Message):
 
     USAGES_FIELD_NUMBER: _builtins.int
     BUCKETS_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     buckets: _builtins.int
     """Buckets there are, listed or not."""
+    reports: _builtins.int
+    """Reports of edges taken since this replica started."""
     @_builtins.property
     def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUsage]:
         """Buckets, the busiest first."""
@@ -155,10 +158,11 @@ class GetUsageResponse(_message.Message):
         *,
         usages: _abc.Iterable[Global___LimitUsage] | None = ...,
         buckets: _builtins.int = ...,
+        reports: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "usages", b"usages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "reports", b"reports", "usages", b"usages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
