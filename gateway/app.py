@@ -15,6 +15,7 @@ from aerofusion.gateway.v1 import (
     limit_service_pb2_grpc,
     registry_service_pb2_grpc,
 )
+from gateway.access.parts import Access
 from gateway.catalog import CatalogWriter
 from gateway.changes.preflight import Preflight
 from gateway.changes.receipts import Receipts
@@ -117,6 +118,7 @@ async def serve(
                 tasks.create_task(gateway.limits.run(), name="limits"),
                 tasks.create_task(gateway.registry.run(), name="registry"),
                 tasks.create_task(gateway.finder.run(), name="discovery"),
+                tasks.create_task(gateway.access.run(), name="access"),
             ]
             port = await server.start()
             gateway.limits.owner.address = settings.reached_at(port)
@@ -187,6 +189,15 @@ class Gateway:
             tell=self.control.set_found,
         )
         self.control.followers.append(self.finder.follow)
+        self.access = Access(
+            pool=pool,
+            folder=settings.identity_dir,
+            audit=audit.record,
+            control=self.control,
+            bus=bus,
+            poll=settings.catalog_poll,
+            allowed=settings.networks(),
+        )
         if settings.preflight:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
@@ -199,6 +210,7 @@ class Gateway:
             serve_api(self)
         self.identity.add_to(self.server)
         self.identity.signing.watch(self.control.set_jwks)
+        await self.access.start()
         await self.control.start()
         await self.registry.start()
         await self.finder.start(self.control.catalog)
@@ -292,6 +304,10 @@ def _serve_registry(gateway: Gateway) -> None:
     )
 
 
+def _serve_keys(gateway: Gateway) -> None:
+    gateway.access.add_to(gateway.server)
+
+
 _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_catalog,
     _serve_config,
@@ -300,4 +316,5 @@ _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_explain,
     _serve_limits,
     _serve_registry,
+    _serve_keys,
 )

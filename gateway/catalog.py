@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway import hosts, validation
 from gateway.compile.descriptors import InvalidDescriptors, merge
 from gateway.kinds import BY_CLASS, kind_of
-from gateway.model import Object, Route, Service
+from gateway.model import Issuer, Object, Route, Service
 from meshkit.errors import (
     AlreadyExists,
     Conflict,
@@ -191,6 +191,8 @@ class CatalogWriter:
             await _check_fits(change, before, value)
         elif isinstance(value, Route):
             await _check_route_fits(change, value)
+        elif isinstance(value, Issuer):
+            await _check_issuer_fits(change, value)
         if before is None:
             await _check_room(change, value)
         return await change.put(before, value)
@@ -278,6 +280,21 @@ async def _check_route_fits(change: Change, route: Route) -> None:
     for name in BY_CLASS[Route].references(route):
         if name != route.service and await change.get(name) is None:
             raise not_found(name)
+
+
+async def _check_issuer_fits(change: Change, issuer: Issuer) -> None:
+    """Refuse a second issuer of the same tokens: whose they are must be beyond doubt."""
+    for name in await change.names("issuers/"):
+        other = await change.get(name)
+        if other is None or name == issuer.name or not isinstance(other.value, Issuer):
+            continue
+        if other.value.issuer == issuer.issuer:
+            raise FailedPrecondition(
+                "ISSUER_TAKEN",
+                f"{name} is about the tokens of {issuer.issuer}; change that one.",
+                issuer=issuer.issuer,
+                object=name,
+            )
 
 
 async def _check_room(change: Change, value: Object) -> None:

@@ -11,6 +11,7 @@ from gateway import model, validation
 from gateway.validation.host import CERTIFICATES_MAX, HOSTS_MAX
 from gateway.validation.rules import ISSUERS_MAX, LIMITS_MAX, POLICIES_MAX
 from meshkit.errors import InvalidInput
+from meshkit.tokens import MESH_ISSUER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,6 @@ def _of_limit(limit: model.Limit) -> Iterator[str]:
 
 
 GATEWAY: Final = "services/gateway"
-MESH_ISSUER: Final = "issuers/mesh"
-"""The mesh's own tokens, as policies name them; there is no such object."""
 
 KINDS: Final = (
     Kind(
@@ -111,7 +110,6 @@ KINDS: Final = (
         cls=model.Issuer,
         most=ISSUERS_MAX,
         check=validation.check_issuer,
-        served=False,
         references=_none,
     ),
     Kind(
@@ -120,7 +118,6 @@ KINDS: Final = (
         cls=model.Policy,
         most=POLICIES_MAX,
         check=validation.check_policy,
-        served=False,
         references=_of_policy,
     ),
     Kind(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.access.service import METHODS as KEY_METHODS
+from gateway.access.service import SERVICE as KEYS
 from gateway.identity.policy import EVERY_WORKLOAD
 from gateway.limits.rlqs import METHOD as QUOTA_METHOD
 from gateway.limits.rls import METHOD as STRICT_METHOD
@@ -72,6 +74,7 @@ def policy() -> Policy:
         f"/{LIMITS}/WatchLimits": allow(services=["operator", *PROXYLESS_SERVICES]),
         QUOTA_METHOD: allow(services=["edge"]),
         STRICT_METHOD: allow(services=["edge", "gateway"]),
+        **{f"/{KEYS}/{method}": operators for method in KEY_METHODS},
         DELTA_METHOD: allow(services=["edge", "operator"]),
         SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
     }

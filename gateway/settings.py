@@ -5,8 +5,12 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
+from cryptography import x509
+
+from gateway.access.jwks import Network
 from gateway.compile.options import EdgeOptions
 from gateway.sources.keeper import KeeperLimits
 from gateway.sources.registry import RegistryLimits
@@ -56,6 +60,14 @@ class Settings(MeshSettings):
     edge_linger: Annotated[timedelta, Range(0, 60)] = timedelta(seconds=5)
     """How long clusters that nothing points at any more stay at the edges, for requests that were
     matched before and wait their turn."""
+
+    edge_client_roots_file: str = ""
+    """File with the roots (PEM) of certificates that clients may show at the edge. Empty: none is
+    asked for."""
+
+    issuer_networks: str = ""
+    """Networks of private addresses from which issuers' key sets may be fetched, with commas
+    between. Empty: public addresses only."""
 
     ads_streams_max: Annotated[int, Range(1, 10_000)] = 500
     """Discovery streams at once."""
@@ -112,6 +124,7 @@ class Settings(MeshSettings):
         if self.limits_fallback not in ("share", "deny", "allow"):
             raise ValueError("GATEWAY_LIMITS_FALLBACK: must be share, deny or allow")
         self.edge_options()
+        self.networks()
 
     def edge_options(self) -> EdgeOptions:
         """
@@ -143,6 +156,7 @@ class Settings(MeshSettings):
             strict_timeout=self.strict_limit_timeout,
             streams_per_connection_max=self.edge_streams_per_connection_max,
             connections_per_second_max=self.edge_connections_per_second_max,
+            client_roots_pem=self._client_roots(),
         )
 
     def reached_at(self, port: int) -> str:
@@ -172,6 +186,30 @@ class Settings(MeshSettings):
         return RegistryLimits(
             orphan_grace=self.registry_orphan_grace, outage_grace=self.registry_outage_grace
         )
+
+    def networks(self) -> tuple[Network, ...]:
+        """
+        Return `issuer_networks`.
+
+        Raises:
+            ValueError: One is no network.
+
+        """
+        words = [one.strip() for one in self.issuer_networks.split(",") if one.strip()]
+        try:
+            return tuple(ipaddress.ip_network(one) for one in words)
+        except ValueError as error:
+            raise ValueError(f"GATEWAY_ISSUER_NETWORKS: {error}") from error
+
+    def _client_roots(self) -> str:
+        if not self.edge_client_roots_file:
+            return ""
+        try:
+            text = Path(self.edge_client_roots_file).read_text(encoding="ascii")
+            x509.load_pem_x509_certificates(text.encode())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"GATEWAY_EDGE_CLIENT_ROOTS_FILE: no certificates: {error}") from error
+        return text
 
     def ads_limits(self) -> AdsLimits:
         """Return the bounds of the discovery streams."""

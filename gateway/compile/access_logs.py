@@ -38,6 +38,10 @@ _ATTRIBUTES = {
     "subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:sub)%",
     "tenant": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:tenant)%",
     "roles": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:roles)%",
+    "issuer": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:foreign:iss)%",
+    "foreign_subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:foreign:sub)%",
+    "shadow_deny": "%DYNAMIC_METADATA(envoy.filters.http.rbac:deny_shadow_effective_policy_id)%",
+    "shadow_allow": "%DYNAMIC_METADATA(envoy.filters.http.rbac:allow_shadow_engine_result)%",
     "trace_id": "%TRACE_ID%",
     "request_id": "%REQ(X-REQUEST-ID)%",
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gateway.compile import clusters, endpoints, listeners, routes, scopes
+from gateway.compile import clusters, endpoints, issuers, listeners, routes, scopes
 from gateway.compile.inputs import Delta, Inputs
 from gateway.compile.owned import OWNED
 from gateway.compile.shared import SHARED, Part
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
 
-AFFECTED: Final[tuple[Callable[[Delta], Iterable[str]], ...]] = ()
+AFFECTED: Final[tuple[Callable[[Delta], Iterable[str]], ...]] = (issuers.services_affected,)
 """Each yields the services whose own resources depend on something else that differs."""
 
 
@@ -146,13 +146,17 @@ class _Sources:
     found: Resource
     """Where it is."""
 
+    known: tuple[issuers.Grant, ...]
+    """What issuers besides the mesh grant."""
+
     @classmethod
     def of(cls, inputs: Inputs, name: str) -> _Sources | None:
         service = inputs.catalog.services.get(name)
         if service is None:
             return None
         found = endpoints.load_assignment(service, inputs.endpoints_of(service))
-        return cls(service, inputs.catalog.routes_of(name), found)
+        known = issuers.grants(inputs.catalog)
+        return cls(service, inputs.catalog.routes_of(name), found, known)
 
 
 def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
@@ -160,7 +164,10 @@ def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
     yield "CDS", clusters.edge_cluster(service)
     yield "EDS", sources.found
     for grpc_service in service.grpc_services:
-        yield "RDS", routes.edge_routes(service, sources.routes, grpc_service, options)
+        yield (
+            "RDS",
+            routes.edge_routes(service, sources.routes, grpc_service, options, sources.known),
+        )
         yield "SRDS", scopes.scope(grpc_service)
 
 

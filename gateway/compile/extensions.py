@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.compile.envoy_api import any_of, make
-from gateway.compile.routes import CLAIMS_METADATA, JWT_AUTHN, matches
+from gateway.compile.issuers import (
+    ANY_TOKEN,
+    JWT_AUTHN,
+    JWT_CONFIG,
+    OPTIONAL_TOKEN,
+    requirements,
+)
+from gateway.compile.routes import matches
 from gateway.xds.resources import Resource, resource
-from meshkit.tokens import CLAIMS_HEADER
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.compile.options import EdgeOptions
     from gateway.model import Catalog, Route, Service
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 TRANSCODER_CONFIG = "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"
-JWT_CONFIG = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
-
-PUBLIC_REQUIREMENT = "public"
-"""What routes name that need no token."""
-
-_PROVIDER = "mesh"
 
 
 def transcoder(grpc_services: Sequence[str], descriptors: bytes, options: EdgeOptions) -> Resource:
@@ -55,36 +55,23 @@ def transcoder(grpc_services: Sequence[str], descriptors: bytes, options: EdgeOp
     )
 
 
-def jwt_authn(rules: Sequence[dict[str, Any]], jwks: str, options: EdgeOptions) -> Resource:
+def jwt_authn(rules: Sequence[dict[str, Any]], providers: Mapping[str, Any]) -> Resource:
     """
     Return the config of the filter that verifies tokens and refuses calls without one.
 
     Args:
         rules: What needs less than a token, from `public_rules`; the rest needs one.
-        jwks: The keys that sign tokens, as a JSON Web Key Set.
+        providers: Whose tokens are good, from `issuers.providers`.
 
     """
-    provider = make(
-        "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider",
-        issuer=options.issuer,
-        audiences=[options.audience],
-        local_jwks={"inline_string": jwks},
-        forward=True,
-        from_headers=[{"name": "authorization", "value_prefix": "Bearer "}],
-        forward_payload_header=CLAIMS_HEADER,
-        payload_in_metadata=CLAIMS_METADATA,
-        clock_skew_seconds=int(options.clock_skew.total_seconds()),
-        require_expiration=True,
-        jwt_cache_config={"jwt_cache_size": options.token_cache_size},
-    )
-    rest = {"match": {"prefix": "/"}, "requires": {"provider_name": _PROVIDER}}
+    rest = {"match": {"prefix": "/"}, "requirement_name": ANY_TOKEN}
     return _extension(
         JWT_AUTHN,
         any_of(
             JWT_CONFIG,
-            providers={_PROVIDER: provider},
+            providers=providers,
             rules=[*rules, rest],
-            requirement_map={PUBLIC_REQUIREMENT: _optional()},
+            requirement_map=requirements(list(providers)),
         ),
     )
 
@@ -106,14 +93,8 @@ def public_rules(catalog: Catalog) -> Iterator[dict[str, Any]]:
                 access = (match.route and match.route.access) or service.access
                 yield {
                     "match": match.condition(),
-                    "requires": _optional() if access.public else {"provider_name": _PROVIDER},
+                    "requirement_name": OPTIONAL_TOKEN if access.public else ANY_TOKEN,
                 }
-
-
-def _optional() -> dict[str, Any]:
-    """Return "a token may be missing, but a bad one is refused"."""
-    provider = {"provider_name": _PROVIDER}
-    return {"requires_any": {"requirements": [provider, {"allow_missing": {}}]}}
 
 
 def has_public(service: Service, routes: Sequence[Route]) -> bool:

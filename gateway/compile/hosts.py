@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.compile import changes, extensions, routes
+from gateway.compile import changes, routes
 from gateway.compile.envoy_api import any_of, duration, make
+from gateway.compile.issuers import JWT_AUTHN, OPTIONAL_TOKEN, WRITTEN, grants
 from gateway.xds.resources import Resource, resource
-from meshkit.tokens import CLAIMS_HEADER
 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.compile.issuers import Grant
     from gateway.model import (
         Access,
         Catalog,
@@ -84,7 +85,7 @@ def _misdirected() -> dict[str, Any]:
         "name": "misdirected",
         "domains": ["*"],
         "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 421}}],
-        "typed_per_filter_config": {routes.JWT_AUTHN: _packed(_PER_ROUTE_JWT, disabled=True)},
+        "typed_per_filter_config": {JWT_AUTHN: _packed(_PER_ROUTE_JWT, disabled=True)},
     }
 
 
@@ -104,7 +105,7 @@ def _route(host: Host, rule: HttpRule, catalog: Catalog) -> dict[str, Any]:
         **changes.of_headers("request", rule.request_headers),
         **changes.of_headers("response", rule.response_headers),
     }
-    configs = access_configs(access)
+    configs = access_configs(access, grants(catalog))
     if configs:
         made["typed_per_filter_config"] = configs
     if rule.forward is not None:
@@ -118,7 +119,7 @@ def _route(host: Host, rule: HttpRule, catalog: Catalog) -> dict[str, Any]:
     return made
 
 
-def access_configs(access: Access) -> dict[str, Any]:
+def access_configs(access: Access, known: tuple[Grant, ...] = ()) -> dict[str, Any]:
     """
     Return the configs of the filters that decide who may call, for a route.
 
@@ -126,9 +127,9 @@ def access_configs(access: Access) -> dict[str, Any]:
     route itself, so it can't be looser or stricter than what is routed.
     """
     if access.public:
-        optional = extensions.PUBLIC_REQUIREMENT
-        return {routes.JWT_AUTHN: _packed(_PER_ROUTE_JWT, requirement_name=optional)}
-    return {routes.RBAC: routes.role_config(access)} if access.roles else {}
+        optional = OPTIONAL_TOKEN
+        return {JWT_AUTHN: _packed(_PER_ROUTE_JWT, requirement_name=optional)}
+    return {routes.RBAC: routes.role_config(access, known)} if access.roles else {}
 
 
 def is_external(service: Service | None) -> bool:
@@ -142,9 +143,9 @@ def _names(forward: Forward) -> list[str]:
 
 
 def _keep_tokens(made: dict[str, Any]) -> None:
-    """Take the mesh's own tokens and claims out of what leaves the mesh."""
+    """Take the mesh's own tokens, and what it writes of callers, out of what leaves the mesh."""
     gone = list(made.get("request_headers_to_remove", ()))
-    gone += [name for name in ("authorization", CLAIMS_HEADER) if name not in gone]
+    gone += [name for name in ("authorization", *WRITTEN) if name not in gone]
     made["request_headers_to_remove"] = gone
 
 

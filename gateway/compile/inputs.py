@@ -16,11 +16,17 @@ class Inputs:
     jwks: str = ""
     """The mesh's own keys that tokens are verified with, as a JSON Web Key Set."""
 
+    key_jwks: str = ""
+    """The keys that API keys are verified with; "" while there are none."""
+
     issuer_keys: Mapping[str, str] = field(default_factory=dict)
     """Key sets fetched for issuers, by the issuer's name."""
 
     revoked: tuple[str, ...] = ()
-    """Ids of the tokens that are revoked, sorted."""
+    """Ids of the tokens that are revoked, sorted; the newest may be missing."""
+
+    revoked_lately: tuple[str, ...] = ()
+    """Those that were revoked last, sorted; some are in `revoked`, too."""
 
     found: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     """Endpoints that discovery found, by the service's name."""

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.compile.envoy_api import any_of
-from gateway.compile.routes import CLAIMS_METADATA, JWT_AUTHN
+from gateway.compile.issuers import CLAIMS_METADATA, JWT_AUTHN
 from gateway.limits.reach import ABSENT, label
 
 

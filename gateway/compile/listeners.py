@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.compile import extensions, limits, routes
+from gateway.compile import extensions, issuers, limits, policies, revoked, routes
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.hosts import UPGRADES
@@ -30,6 +30,16 @@ _BUFFER_BYTES = 256 * 1024
 _HANDSHAKE_TIMEOUT = timedelta(seconds=5)
 _IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
 _OUR_HEADERS = "x-aerofusion-"
+_IDENTITY = "aerofusion.identity"
+_SAID_OF_THE_CLIENT = (
+    *("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-client-ip"),
+    *("true-client-ip", "x-forwarded-client-cert"),
+)
+"""Headers by which a proxy tells of its client: nobody is one before the edge. Envoy appends to
+`x-forwarded-for`, so that what was sent must go first."""
+
+_TEXTS = {401: "unauthenticated", 403: "not allowed"}
+"""What the edge says when it refuses: not which part of a token was wrong. Explain tells that."""
 
 
 def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
@@ -40,10 +50,11 @@ def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
     connections, and with them every stream. One of which only filter chains differ is updated in
     place, and drains those that differ or went. So what finds out the server name is always there.
     """
-    chains = [_chain("services", _services_manager(options), PUBLIC_SECRET)]
+    chains = [_chain("services", options, _services_manager(options), PUBLIC_SECRET)]
     chains += [
         _chain(
             host.name,
+            options,
             _host_manager(host, options),
             host.certificate or PUBLIC_SECRET,
             filter_chain_match={"server_names": sorted(host.domains)},
@@ -69,12 +80,16 @@ def chain_of(host: Host | None) -> tuple[object, ...] | None:
 
 
 def _chain(
-    name: str, manager: dict[str, Any], certificate: str, **match: dict[str, Any]
+    name: str,
+    options: EdgeOptions,
+    manager: dict[str, Any],
+    certificate: str,
+    **match: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "name": name,
         "transport_socket_connect_timeout": _HANDSHAKE_TIMEOUT,
-        "transport_socket": _tls(certificate),
+        "transport_socket": _tls(certificate, options),
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
@@ -122,6 +137,8 @@ def _manager(options: EdgeOptions) -> dict[str, Any]:
     return {
         "codec_type": "AUTO",
         "early_header_mutation_extensions": [_strip_our_headers()],
+        "forward_client_cert_details": "SANITIZE",
+        "local_reply_config": {"mappers": [_fixed_text(*one) for one in _TEXTS.items()]},
         "use_remote_address": {"value": True},
         "normalize_path": {"value": True},
         "merge_slashes": True,
@@ -178,7 +195,17 @@ def _http_filters(to_grpc: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         _filter(routes.CORS, "cors.v3.Cors"),
         *to_grpc,
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
-        extension(routes.JWT_AUTHN, extensions.JWT_CONFIG),
+        extension(issuers.JWT_AUTHN, issuers.JWT_CONFIG),
+        extension(issuers.ISSUERS, issuers.ISSUERS_CONFIG),
+        _filter(
+            _IDENTITY,
+            "header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": list(issuers.identity_mutations())},
+        ),
+        extension(revoked.REVOKED, revoked.RBAC_CONFIG),
+        extension(revoked.REVOKED_LATELY, revoked.RBAC_CONFIG),
+        extension(policies.DENY, revoked.RBAC_CONFIG),
+        extension(policies.ALLOW, revoked.RBAC_CONFIG),
         _filter(routes.RBAC, "rbac.v3.RBAC"),
         *limits.filters(),
         # Only what is let through counts: what services answer, by the kind of gRPC status.
@@ -214,13 +241,25 @@ def _strip_our_headers() -> dict[str, Any]:
             "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
                 {"remove_on_match": {"key_matcher": {"prefix": _OUR_HEADERS, "ignore_case": True}}},
-                {"remove": "forwarded"},
+                *({"remove": name} for name in _SAID_OF_THE_CLIENT),
             ],
         ),
     }
 
 
-def _tls(certificate: str) -> dict[str, Any]:
+def _fixed_text(status: int, text: str) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": f"edge.status_{status}"}
+    return {
+        "filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}},
+        "body": {"inline_string": text},
+    }
+
+
+def _tls(certificate: str, options: EdgeOptions) -> dict[str, Any]:
+    """Return the TLS of the public side. A client's certificate is asked for, never demanded."""
+    roots: dict[str, Any] = {}
+    if options.client_roots_pem:
+        roots = {"validation_context": {"trusted_ca": {"inline_string": options.client_roots_pem}}}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": any_of(
@@ -232,6 +271,7 @@ def _tls(certificate: str) -> dict[str, Any]:
                 },
                 "alpn_protocols": ["h2", "http/1.1"],
                 "tls_certificate_sds_secret_configs": [secret(certificate)],
+                **roots,
             },
         ),
     }

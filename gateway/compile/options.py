@@ -22,6 +22,9 @@ class EdgeOptions:
     clock_skew: timedelta = timedelta(seconds=30)
     """How far a token's times may be off."""
 
+    client_roots_pem: str = ""
+    """Roots of certificates that clients may show, PEM; "": none is asked for."""
+
     token_cache_size: int = 16_384
     """Verified tokens each worker remembers, some 2 KiB each; verifying costs more than all else."""
 

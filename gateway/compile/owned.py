@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.compile import certificates, hosts
+from gateway.compile import certificates, hosts, issuers
 from gateway.compile.shared import Part
 
 
@@ -38,7 +38,15 @@ class Owned:
 
 
 def _hosts_affected(delta: Delta) -> Iterator[str]:
-    """Yield the hosts that send to a service that came to stand outside the mesh, or inside."""
+    """
+    Yield the hosts that depend on what differs.
+
+    Those that send to a service that came to stand outside the mesh, or inside; and all of them
+    if other issuers' tokens give other roles.
+    """
+    if issuers.grants_differ(delta):
+        yield from delta.after.catalog.hosts
+        return
     before, after = delta.before.catalog.services, delta.after.catalog.services
     moved = {
         name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.compile import changes
 from gateway.compile.descriptors import methods
 from gateway.compile.envoy_api import any_of, duration, make
+from gateway.compile.policies import role_holders
 from gateway.model import (
     Access,
     BalancingPolicy,
@@ -26,14 +27,12 @@ from gateway.xds.resources import Resource, resource
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gateway.compile.issuers import Grant
     from gateway.compile.options import EdgeOptions
 
 CORS = "envoy.filters.http.cors"
-JWT_AUTHN = "envoy.filters.http.jwt_authn"
 LOCAL_RATELIMIT = "envoy.filters.http.local_ratelimit"
 RBAC = "envoy.filters.http.rbac"
-CLAIMS_METADATA = "claims"
-"""Where jwt_authn leaves the token's payload for RBAC."""
 
 _CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 _NOWHERE = "nowhere"
@@ -100,9 +99,19 @@ def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Ite
 
 
 def edge_routes(
-    service: Service, routes: Sequence[Route], grpc_service: str, options: EdgeOptions
+    service: Service,
+    routes: Sequence[Route],
+    grpc_service: str,
+    options: EdgeOptions,
+    known: tuple[Grant, ...] = (),
 ) -> Resource:
-    """Return what the edge does with calls of *grpc_service*; its name is the service's."""
+    """
+    Return what the edge does with calls of *grpc_service*; its name is the service's.
+
+    Args:
+        known: What issuers besides the mesh grant.
+
+    """
     found = []
     for match in matches(service, routes, grpc_service):
         access = (match.route and match.route.access) or service.access
@@ -114,7 +123,7 @@ def edge_routes(
         if match.route is not None:
             made["name"] = match.route.name
         if access.roles:
-            made["typed_per_filter_config"] = {RBAC: role_config(access)}
+            made["typed_per_filter_config"] = {RBAC: role_config(access, known)}
         found.append(made)
     configs = {CORS: _any(**_cors(options))}
     if service.rate_limit is not None:
@@ -297,25 +306,20 @@ def _cors(options: EdgeOptions) -> dict[str, Any]:
     )
 
 
-def role_config(access: Access) -> Any:
-    """Return the filter config, in an Any, that asks for one of the roles of *access*."""
-    return _any(**_rbac(access))
+def role_config(access: Access, known: tuple[Grant, ...] = ()) -> Any:
+    """
+    Return the filter config, in an Any, that asks for one of the roles of *access*.
+
+    Args:
+        known: What issuers besides the mesh grant.
+
+    """
+    return _any(**_rbac(access, known))
 
 
 @functools.lru_cache(maxsize=_PACKED_REMEMBERED)
-def _rbac(access: Access) -> dict[str, Any]:
-    roles = [
-        {
-            "sourced_metadata": {
-                "metadata_matcher": {
-                    "filter": JWT_AUTHN,
-                    "path": [{"key": CLAIMS_METADATA}, {"key": "roles"}],
-                    "value": {"list_match": {"one_of": {"string_match": {"exact": role}}}},
-                }
-            }
-        }
-        for role in access.roles
-    ]
+def _rbac(access: Access, known: tuple[Grant, ...]) -> dict[str, Any]:
+    roles = [one for role in access.roles for one in role_holders(role, known)]
     policy = make("envoy.config.rbac.v3.Policy", permissions=[{"any": True}], principals=roles)
     return any_of(
         "envoy.extensions.filters.http.rbac.v3.RBACPerRoute",

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.compile import descriptors, extensions, limits, listeners, routes, scopes
+from gateway.compile import (
+    descriptors,
+    extensions,
+    issuers,
+    limits,
+    listeners,
+    policies,
+    revoked,
+    routes,
+    scopes,
+)
 from gateway.xds.resources import Resource
 
 
@@ -46,7 +56,9 @@ def _listener(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 
 
 def _jwt_concerned(delta: Delta) -> bool:
-    if delta.differs("jwks"):
+    if any(delta.differs(field) for field in ("jwks", "key_jwks", "issuer_keys")):
+        return True
+    if delta.touches("issuers"):
         return True
     catalogs = (delta.before.catalog, delta.after.catalog)
     return any(_has_public(catalog, name) for catalog in catalogs for name in delta.changed)
@@ -54,7 +66,38 @@ def _jwt_concerned(delta: Delta) -> bool:
 
 def _jwt(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     rules = list(extensions.public_rules(inputs.catalog))
-    yield "ECDS", extensions.jwt_authn(rules, inputs.jwks, options)
+    yield "ECDS", extensions.jwt_authn(rules, issuers.providers(inputs, options))
+
+
+def _mappings(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
+    yield "ECDS", issuers.mappings(inputs)
+
+
+def _revoked(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
+    yield "ECDS", revoked.revoked(revoked.REVOKED, inputs.revoked)
+
+
+def _revoked_lately(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
+    yield "ECDS", revoked.revoked(revoked.REVOKED_LATELY, inputs.revoked_lately)
+
+
+def _policies_concerned(delta: Delta) -> bool:
+    if delta.touches("policies", "issuers", "hosts"):
+        return True
+    before, after = delta.before.catalog, delta.after.catalog
+    return bool(after.policies) and any(
+        _offered(before, name) != _offered(after, name) for name in delta.changed
+    )
+
+
+def _offered(catalog: Catalog, name: str) -> tuple[str, ...]:
+    service = catalog.services.get(name)
+    return service.grpc_services if service is not None else ()
+
+
+def _policies(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
+    yield "ECDS", policies.deny(inputs.catalog)
+    yield "ECDS", policies.allow(inputs.catalog)
 
 
 def _json_concerned(delta: Delta) -> bool:
@@ -81,6 +124,10 @@ def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 SHARED: Final = (
     Shared("listener", _listener_concerned, _listener),
     Shared("jwt", _jwt_concerned, _jwt),
+    Shared("mappings", lambda delta: delta.touches("issuers"), _mappings),
+    Shared("revoked", lambda delta: delta.differs("revoked"), _revoked),
+    Shared("revoked_lately", lambda delta: delta.differs("revoked_lately"), _revoked_lately),
+    Shared("policies", _policies_concerned, _policies),
     Shared("areas", _json_concerned, _areas),
     Shared("transcoder", _json_concerned, _transcoder),
     Shared("limits", limits.concerned, limits.compile_limits),

@@ -34,11 +34,12 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
         *("track_per_rule_stats", "matcher", "shadow_matcher"),
     )
     table = exchange.found.table
-    where = ("RDS", table.name) if from_route and table is not None else ("LDS", "edge")
+    where = ("RDS", table.name) if from_route and table is not None else exchange.resource
     owner = object_of(exchange.found.route)
     given = {"resource": where, "object": owner if from_route else ""}
     if config.HasField("shadow_rules"):
-        _told(exchange, name, decide(config.shadow_rules, exchange), given)
+        decision = decide(config.shadow_rules, exchange)
+        _told(exchange, name, decision, given | _policy(decision[1]))
     if config.HasField("shadow_matcher"):
         _told(exchange, name, _by_tree(config.shadow_matcher, exchange), given)
     if config.HasField("matcher"):
@@ -49,6 +50,7 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
         if not config.HasField("shadow_rules") and not config.HasField("shadow_matcher"):
             exchange.step("filter", name, Verdict.IDLE, "No rules hold here.", **given)
         return
+    given |= _policy(matched)
     facts = (("policy", matched),)
     if allowed:
         says = f"Policy {matched} lets it through." if matched else "No policy forbids it."
@@ -64,6 +66,11 @@ def rbac(exchange: Exchange, name: str, config: Any) -> None:
     exchange.refuse(
         403, f"rbac_access_denied_matched_policy[{(matched or 'none').replace(' ', '_')}]"
     )
+
+
+def _policy(matched: str) -> dict[str, str]:
+    """Return the catalog object that a rule was made of, if it was."""
+    return {"object": matched} if matched.startswith("policies/") else {}
 
 
 def _exact(message: Any) -> set[str]:

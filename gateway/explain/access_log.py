@@ -151,6 +151,8 @@ def _claims(values: Mapping[str, str]) -> Mapping[str, Any] | None:
     """Return the claims that are told of; None: no good token was there."""
     subject = values.get("subject", "-")
     if subject in ("", "-"):
+        subject = values.get("foreign_subject", "-")
+    if subject in ("", "-"):
         return None
     claims: dict[str, Any] = {"sub": subject}
     for name in ("tenant", "issuer"):

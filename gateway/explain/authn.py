@@ -130,8 +130,8 @@ class _Verifier:
             return self._optional(used, optional)
         # Versions of Envoy differ in which of several reasons they tell, and so in the status.
         particular = [one for one in reasons if one not in (tokens.MISSED, tokens.UNKNOWN_ISSUER)]
-        told = particular[-1] if particular else reasons[-1]
-        if tokens.AUDIENCE in (told, reasons[-1]) and told != reasons[-1]:
+        told = particular[-1] if particular else min(reasons, key=_is_missed)
+        if tokens.AUDIENCE in particular and len(set(particular)) > 1:
             raise NotModelled("which of several issuers' refusals is told")
         return told
 
@@ -162,7 +162,7 @@ class _Verifier:
             *("forward_payload_header", "payload_in_metadata", "clock_skew_seconds"),
             *("require_expiration", "jwt_cache_config", "pad_forward_payload_header"),
             *("header_in_metadata", "failed_status_in_metadata", "clear_route_cache"),
-            *("from_cookies",),
+            *("from_cookies", "max_lifetime"),
         )
         found = self._extract(provider)
         if not found:
@@ -213,6 +213,8 @@ class _Verifier:
             return tokens.AUDIENCE
         if provider.require_expiration and not token.payload.get("exp"):
             return tokens.FAILS
+        if _lives_too_long(provider, token, self._exchange.call.now):
+            return tokens.FAILS
         status = tokens.verified(token, provider.local_jwks.inline_string)
         if status == tokens.OK:
             self._good(provider, token)
@@ -240,6 +242,17 @@ class _Verifier:
             mine[provider.payload_in_metadata] = dict(token.payload)
         if provider.clear_route_cache:
             self._exchange.choose_route()
+
+
+def _is_missed(reason: str) -> bool:
+    return reason == tokens.MISSED
+
+
+def _lives_too_long(provider: Any, token: Token, now: float) -> bool:
+    if not provider.HasField("max_lifetime") or token.asserted:
+        return False
+    most = provider.max_lifetime.seconds
+    return bool(token.payload.get("exp", 0) > int(now) + most)
 
 
 def cookie(header: str, name: str) -> str:

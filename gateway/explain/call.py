@@ -42,6 +42,12 @@ class Call:
 
     headers: tuple[tuple[str, str], ...] = ()
     remote_address: str = "127.0.0.1"
+    client_uris: tuple[str, ...] = ()
+    """URIs in the client's certificate, if it showed one that is good."""
+
+    client_names: tuple[str, ...] = ()
+    """DNS names in it."""
+
     body: Body = Body.NONE
     claims: Mapping[str, Any] | None = None
     """Claims of a token that is taken to be good; None: what the headers hold counts."""

@@ -109,7 +109,8 @@ def mutate(exchange: Exchange, mutations: Any) -> list[str]:
                 touched.append(name)
                 headers.remove(name)
         elif kind == "append":
-            touched.append(append(exchange, one.append))
+            written = append(exchange, one.append)
+            touched += [written] if written else []
         else:
             raise NotModelled(f"HeaderMutation.{kind}")
     return touched
@@ -119,14 +120,14 @@ _APPEND, _ADD_IF_ABSENT, _OVERWRITE, _OVERWRITE_IF_EXISTS = range(4)
 
 
 def append(exchange: Exchange, option: Any) -> str:
-    """Apply a `HeaderValueOption`; return the header's name."""
+    """Apply a `HeaderValueOption`; return the header's name, "" if it has no value here."""
     name, value = option.header.key.lower(), option.header.value
     headers = exchange.headers
     there = headers.get(name) is not None
     if "%" in value:
         value = formatted(exchange, value)
         if not value and not option.keep_empty_value:
-            return str(name)
+            return ""
     action = option.append_action
     if action == _APPEND:
         headers.add(name, value)
@@ -137,6 +138,31 @@ def append(exchange: Exchange, option: Any) -> str:
     ):
         headers.set(name, value)
     return str(name)
+
+
+def header_to_metadata(exchange: Exchange, name: str, config: Any) -> None:
+    """Make metadata of headers; here, of what says by which issuer's token somebody calls."""
+    only(config, "request_rules", "stat_prefix")
+    known: dict[str, str] = {}
+    for rule in config.request_rules:
+        only(rule, "header", "on_header_present", "remove")
+        pair = rule.on_header_present
+        only(pair, "metadata_namespace", "key", "value", "type")
+        value = exchange.headers.get(rule.header)
+        if value is None:
+            continue
+        known[pair.key] = pair.value or value
+        exchange.metadata.setdefault(pair.metadata_namespace, {})[pair.key] = known[pair.key]
+        if rule.remove:
+            exchange.headers.remove(rule.header)
+    where = {"resource": exchange.resource}
+    if not known:
+        says = "It calls with no token of another issuer's."
+        exchange.step("filter", name, Verdict.IDLE, says, **where)
+        return
+    issuer = known.get("issuer", "")
+    says = f"It calls with a token of {issuer}."
+    exchange.step("filter", name, Verdict.PASSED, says, object=issuer, **where)
 
 
 def unaffected(exchange: Exchange, name: str, config: Any) -> None:

@@ -27,6 +27,10 @@ def _value(exchange: Exchange, whole: str, command: str, argument: str) -> str:
         return exchange.headers.get(argument.lower()) or ""
     if command == "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":
         return exchange.call.remote_address
+    if command == "DOWNSTREAM_PEER_URI_SAN":
+        return ",".join(exchange.call.client_uris)
+    if command == "DOWNSTREAM_PEER_DNS_SAN":
+        return ",".join(exchange.call.client_names)
     if command == "PATH" and argument == "NQ:PATH":
         return exchange.headers.path.partition("?")[0]
     if command == "DYNAMIC_METADATA":

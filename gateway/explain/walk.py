@@ -15,6 +15,7 @@ from gateway.explain.filters import (
     cors,
     grpc_web,
     header_mutation,
+    header_to_metadata,
     mutate,
     unaffected,
 )
@@ -48,6 +49,7 @@ FILTERS: dict[str, Filter] = {
     f"{_HTTP}.rate_limit_quota.v3.RateLimitQuotaFilterConfig": quota,
     f"{_HTTP}.ratelimit.v3.RateLimit": asked_limit,
     f"{_HTTP}.rbac.v3.RBAC": rbac,
+    f"{_HTTP}.header_to_metadata.v3.Config": header_to_metadata,
     f"{_HTTP}.header_mutation.v3.HeaderMutation": header_mutation,
     f"{_HTTP}.compressor.v3.Compressor": unaffected,
     f"{_HTTP}.router.v3.Router": router,

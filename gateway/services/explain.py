@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SERVICE = "aerofusion.gateway.v1.ExplainService"
 HEADERS_MAX = 100
+CLIENT_URIS_MAX = 4
+CLIENT_NAMES_MAX = 16
 PAST_KEPT = 4
 """Past revisions that stay compiled."""
 
@@ -182,6 +184,8 @@ def _described(call: rpc.CallDescription) -> Call:
         path=call.path,
         headers=headers,
         remote_address=address,
+        client_uris=tuple(call.client_uris[:CLIENT_URIS_MAX]),
+        client_names=tuple(call.client_names[:CLIENT_NAMES_MAX]),
         body=body,
     )
 

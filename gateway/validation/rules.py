@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
-
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_SERVICE,
     HEADER,
+    RESERVED_HEADERS,
     ROLE,
     Problems,
     between,
@@ -26,6 +23,8 @@ from gateway.validation.checks import (
     refuse,
     within,
 )
+from gateway.validation.jwks import has_secrets, reduced
+from meshkit.tokens import ISSUER, KEY_HEADER, KEY_ISSUER, MESH_ISSUER
 
 
 if TYPE_CHECKING:
@@ -34,9 +33,11 @@ if TYPE_CHECKING:
 ISSUERS_MAX: Final = 32
 POLICIES_MAX: Final = 10_000
 LIMITS_MAX: Final = 1_000
-JWKS_LENGTH_MAX: Final = 64 * 1024
 LIMIT_KEYS_MAX: Final = 4
 
+_NO_TOKENS_IN = frozenset(
+    {KEY_HEADER, "cookie", "host", "te", "connection", "content-type", "user-agent", "origin"}
+)
 _METHOD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+/[A-Za-z_]\w{0,199}")
 _CLAIM = re.compile(r"[A-Za-z_][\w:./-]{0,99}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -86,8 +87,11 @@ def check_issuer(issuer: Issuer) -> None:
         problems["roles"] = "at least one is needed, and never operator"
     if issuer.subject_prefix not in _SUBJECT_PREFIXES:
         problems["subject_prefix"] = "must be passengers/, services/ or devices/"
-    if issuer.header and not HEADER.fullmatch(issuer.header):
-        problems["header"] = "not the lower-case name of a header"
+    _check_header(problems, issuer.header)
+    if issuer.name == MESH_ISSUER:
+        problems["name"] = "is the mesh itself"
+    if issuer.issuer in (ISSUER, KEY_ISSUER):
+        problems["issuer"] = "is the mesh itself"
     refuse(problems, "INVALID_OBJECT", "issuer")
 
 
@@ -143,6 +147,14 @@ def check_limit(limit: Limit) -> None:
     refuse(problems, "INVALID_OBJECT", "limit")
 
 
+def _check_header(problems: Problems, header: str) -> None:
+    if not header:
+        return
+    taken = header in _NO_TOKENS_IN or header.startswith(RESERVED_HEADERS)
+    if not HEADER.fullmatch(header) or taken:
+        problems["header"] = "not the lower-case name of a header for tokens"
+
+
 def _check_scope(problems: Problems, scope: CallScope) -> None:
     count(problems, "scope.services", scope.services, 64)
     count(problems, "scope.grpc_services", scope.grpc_services, 64)
@@ -194,13 +206,10 @@ def _check_principal(problems: Problems, path: str, principal: Principal) -> Non
 
 
 def _check_jwks(problems: Problems, path: str, jwks: str) -> None:
-    if len(jwks) > JWKS_LENGTH_MAX:
-        problems[path] = f"longer than {JWKS_LENGTH_MAX} characters"
-        return
     try:
-        keys = KeySet.import_key_set(json.loads(jwks)).keys
-    except (ValueError, TypeError, KeyError, JoseError):
-        problems[path] = "not a JSON Web Key Set"
-        return
-    if not keys or any(key.is_private for key in keys):
-        problems[path] = "must have public keys, and only those"
+        reduced(jwks)
+    except ValueError as error:
+        problems[path] = str(error)
+    else:
+        if has_secrets(jwks):
+            problems[path] = "must have public keys, and only those"

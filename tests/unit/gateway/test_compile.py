@@ -190,7 +190,7 @@ def test_nothing_at_all_still_denies_by_default():
         .FromString(config.typed_config.value)
         .rules
     )
-    assert [(rule.match.prefix, rule.requires.provider_name) for rule in rules] == [("/", "mesh")]
+    assert [(rule.match.prefix, rule.requirement_name) for rule in rules] == [("/", "token")]
 
 
 def test_streams_are_told_from_unary_methods():

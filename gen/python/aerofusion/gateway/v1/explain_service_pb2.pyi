@@ -141,6 +141,8 @@ class CallDescription(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     REMOTE_ADDRESS_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    CLIENT_URIS_FIELD_NUMBER: _builtins.int
+    CLIENT_NAMES_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """HTTP method. Default: `GET` without a body, else `POST`."""
     scheme: _builtins.str
@@ -159,6 +161,14 @@ class CallDescription(_message.Message):
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestHeader]:
         """Headers; one that is there several times stands here several times. At most 100."""
 
+    @_builtins.property
+    def client_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """URIs in the client's certificate, if it shows one; at most 4. Default: none."""
+
+    @_builtins.property
+    def client_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """DNS names in the client's certificate; at most 16. Default: none."""
+
     def __init__(
         self,
         *,
@@ -170,10 +180,12 @@ class CallDescription(_message.Message):
         headers: _abc.Iterable[Global___RequestHeader] | None = ...,
         remote_address: _builtins.str = ...,
         body: Global___CallDescription.Body.ValueType = ...,
+        client_uris: _abc.Iterable[_builtins.str] | None = ...,
+        client_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "host", b"host", "method", b"method", "path", b"path", "remote_address", b"remote_address", "scheme", b"scheme", "server_name", b"server_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "client_names", b"client_names", "client_uris", b"client_uris", "headers", b"headers", "host", b"host", "method", b"method", "path", b"path", "remote_address", b"remote_address", "scheme", b"scheme", "server_name", b"server_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
