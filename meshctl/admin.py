@@ -21,6 +21,7 @@ from aerofusion.gateway.v1 import (
     identity_service_pb2,
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
+    limit_service_pb2_grpc,
     service_pb2,
 )
 from meshctl import exits
@@ -54,6 +55,7 @@ REMEDIES = {
     "CHANGE_NOT_FOUND": "meshctl history",
     "PREFLIGHT_FAILED": "fix that field; nothing was changed",
     "KEY_NOT_FOUND": "meshctl key list",
+    "LIMIT_NOT_FOUND": "meshctl list limits/",
     "TOO_MANY_WATCHERS": "again in a while",
 }
 """Reason of a refusal to what to try."""
@@ -73,6 +75,7 @@ class Admin:
         self.config = config_service_pb2_grpc.ConfigServiceStub(self._channel)
         self.explain = explain_service_pb2_grpc.ExplainServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
+        self.limits = limit_service_pb2_grpc.LimitServiceStub(self._channel)
         self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

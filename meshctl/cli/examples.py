@@ -31,6 +31,7 @@ EXAMPLES = {
     "rollback": ["history", "rollback 41"],
     "watch": ["watch", "watch 42"],
     "edges": ["edges"],
+    "limits": ["limits", "limits each-tenant --top 5"],
     "service list": ["service list"],
     "service get": ["service get notifier"],
     "service create": ["service create shop --endpoint 192.0.2.7:8443 --grpc-service shop.v1.Shop"],

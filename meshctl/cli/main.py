@@ -38,6 +38,7 @@ SECTIONS = {
         "rollback": ("meshctl.cli.history:rollback", "Make the catalog what it was."),
         "watch": ("meshctl.cli.watch:watch", "Follow a change to the edges."),
         "edges": ("meshctl.cli.watch:edges", "Show the proxies, and what they refuse."),
+        "limits": ("meshctl.cli.limits:limits", "Show what limits let through and refused."),
         "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
         "route": ("meshctl.cli.route:route", "The routes to them."),
     },

@@ -128,7 +128,8 @@ async def check_share(mesh, step):
 async def check(mesh, step, *, applied):
     if "meshctl" in step:
         words = step["meshctl"].format(applied=applied).split()
-        done = await meshctl(mesh.gateway_socket, *words, "--yes")
+        asks = words[0] in ("delete", "rollback", "apply")
+        done = await meshctl(mesh.gateway_socket, *words, *(["--yes"] if asks else []))
         assert done.code == 0, done.err
     elif "share" in step:
         await check_share(mesh, step)
