@@ -72,12 +72,12 @@ class ControlPlane:
             "GATEWAY_LOG_LEVEL": "warning",
             **{f"GATEWAY_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        self._channel = grpc.insecure_channel(f"unix:{self.gateway_socket}", options=_LARGE)
-        self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self._channel)
-        self.changes = change_service_pb2_grpc.ChangeServiceStub(self._channel)
-        self.config = config_service_pb2_grpc.ConfigServiceStub(self._channel)
-        self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
-        self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)
+        self.channel = grpc.insecure_channel(f"unix:{self.gateway_socket}", options=_LARGE)
+        self.catalog = catalog_service_pb2_grpc.CatalogServiceStub(self.channel)
+        self.changes = change_service_pb2_grpc.ChangeServiceStub(self.channel)
+        self.config = config_service_pb2_grpc.ConfigServiceStub(self.channel)
+        self.identity = identity_service_pb2_grpc.IdentityServiceStub(self.channel)
+        self.keys = key_service_pb2_grpc.KeyServiceStub(self.channel)
 
     @property
     def gateway_socket(self) -> Path:
@@ -114,7 +114,7 @@ class ControlPlane:
 
     def close(self) -> None:
         """End all, the newest first, and remove the folder."""
-        self._channel.close()
+        self.channel.close()
         for name in reversed(list(self.processes)):
             self.stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,8 +1,8 @@
 """
 What Envoy's quota filter does otherwise than the contract says, and what is done about it.
 
-Found in Envoy 1.36 to 1.40; each has a test against the real Envoy in
-`tests/contract/limits/test_envoy_quirks.py`, which fails when a quirk is gone.
+Found in Envoy 1.40. Those that would hurt most have a test against the real Envoy, which also fails
+when the quirk is gone: `tests/contract/limits/test_envoy_quirks.py`.
 """
 
 from __future__ import annotations
