@@ -23,6 +23,7 @@ from gateway.config import ConfigWriter
 from gateway.control import Control
 from gateway.identity.parts import Identity
 from gateway.limits.parts import Limits
+from gateway.load.reports import LoadReports
 from gateway.policy import policy
 from gateway.services import catalog as catalog_service
 from gateway.services import changes, config, config_status
@@ -177,6 +178,7 @@ class Gateway:
             streams_max=settings.ads_streams_max,
             stopping=server.stopping,
         )
+        self.load_reports = LoadReports(self.receipts, stopping=server.stopping)
         self.registry = Registry(
             RegistrationStore(pool),
             settings.registry_limits(),
@@ -206,6 +208,7 @@ class Gateway:
         """Serve all APIs, and publish the catalog as it is."""
         self.discovery.register(self.server.server)
         self.limits.register(self.server)
+        self.load_reports.register(self.server.server)
         for serve_api in _SERVED:
             serve_api(self)
         self.identity.add_to(self.server)

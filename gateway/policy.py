@@ -9,6 +9,7 @@ from gateway.access.service import SERVICE as KEYS
 from gateway.identity.policy import EVERY_WORKLOAD
 from gateway.limits.rlqs import METHOD as QUOTA_METHOD
 from gateway.limits.rls import METHOD as STRICT_METHOD
+from gateway.load.reports import METHOD as LOAD_METHOD
 from gateway.services.catalog import SERVICE as CATALOG
 from gateway.services.changes import SERVICE as CHANGES
 from gateway.services.config import SERVICE as CONFIG
@@ -75,6 +76,7 @@ def policy() -> Policy:
         QUOTA_METHOD: allow(services=["edge"]),
         STRICT_METHOD: allow(services=["edge", "gateway"]),
         **{f"/{KEYS}/{method}": operators for method in KEY_METHODS},
+        LOAD_METHOD: allow(services=["edge"]),
         DELTA_METHOD: allow(services=["edge", "operator"]),
         SOTW_METHOD: allow(services=["edge", "operator", *PROXYLESS_SERVICES]),
     }

@@ -195,6 +195,12 @@ class Receipts:
             known.unserved = left
             self._wake()
 
+    def unserved(self, node: str) -> frozenset[str]:
+        """Return the clusters of changes at a proxy that no request is known to be served by."""
+        known = self._nodes.get(node)
+        changes = known.unserved if known is not None else ()
+        return frozenset(name for change in changes for name in change.clusters)
+
     def of(self, revision: int) -> Tracked | None:
         """Return the change that *revision* is part of, if it is remembered."""
         found = self._changes.get(revision)

@@ -10,6 +10,7 @@ import grpc.aio
 import structlog
 
 from gateway.relay.limits import RelayLimits
+from gateway.relay.load import carry
 from gateway.relay.pipe import pipe
 from gateway.relay.public import PublicCertificate
 from gateway.relay.secrets import Secrets
@@ -17,7 +18,7 @@ from gateway.relay.settings import Settings
 from gateway.relay.shelf import Shelf
 from gateway.relay.sink import EXPORT, METRICS, Sink
 from gateway.relay.stream import DeltaStream
-from gateway.relay.upstream import ADS, DELTA, SOTW, Upstream
+from gateway.relay.upstream import ADS, DELTA, LOAD, LOAD_REPORTING, SOTW, Upstream
 from meshkit.errors import FailedPrecondition
 from meshkit.identity import Workload
 from meshkit.main import run_service
@@ -141,6 +142,11 @@ def _server(
     async def sotw(_: object, context: Context) -> None:
         await _within(pipes, context, lambda: pipe(context, upstream))
 
+    loads = asyncio.Semaphore(limits.delta_streams_max)
+
+    async def load(_: object, context: Context) -> None:
+        await _within(loads, context, lambda: carry(context, upstream, limits))
+
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", limits.message_bytes_max),
@@ -150,10 +156,12 @@ def _server(
     delta_handler: Any = grpc.stream_stream_rpc_method_handler(delta)
     sotw_handler: Any = grpc.stream_stream_rpc_method_handler(sotw)
     handlers = {DELTA: delta_handler, SOTW: sotw_handler}
+    load_handler: Any = grpc.stream_stream_rpc_method_handler(load)
     export: Any = grpc.unary_unary_rpc_method_handler(sink.export)
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(ADS, handlers),
+            grpc.method_handlers_generic_handler(LOAD_REPORTING, {LOAD: load_handler}),
             grpc.method_handlers_generic_handler(METRICS, {EXPORT: export}),
         ]
     )

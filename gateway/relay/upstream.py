@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ADS: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA: Final = "DeltaAggregatedResources"
 SOTW: Final = "StreamAggregatedResources"
+LOAD_REPORTING: Final = "envoy.service.load_stats.v3.LoadReportingService"
+LOAD: Final = "StreamLoadStats"
 
 _KEEPALIVE_MS: Final = 10_000
 _KEEPALIVE_TIMEOUT_MS: Final = 5_000
@@ -45,6 +47,7 @@ class Upstream:
         )
         self._delta: Any = self._channel.stream_stream(f"/{ADS}/{DELTA}")
         self._sotw: Any = self._channel.stream_stream(f"/{ADS}/{SOTW}")
+        self._load: Any = self._channel.stream_stream(f"/{LOAD_REPORTING}/{LOAD}")
 
     def delta(self) -> Any:
         """Open a delta stream; both ways are bytes."""
@@ -53,6 +56,10 @@ class Upstream:
     def sotw(self) -> Any:
         """Open a state-of-the-world stream; both ways are bytes."""
         return self._sotw()
+
+    def load(self) -> Any:
+        """Open a stream of load reports; both ways are bytes."""
+        return self._load()
 
     async def connected(self) -> None:
         """Return once there is a connection, however long that takes."""

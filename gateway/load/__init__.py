@@ -1,0 +1,1 @@
+"""What the edges report of their load, and what is made of it."""
