@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 LIMIT: Final = 2_000
-BURST: Final = 100
+BURST: Final = 400
+CONNECTIONS: Final = 4
 OFFERED: Final = (2_400, 300, 300)
 """Calls a second at each edge: 80 %, 10 % and 10 % of one and a half times the limit."""
 
@@ -210,7 +211,9 @@ def _load(ports: Sequence[int], seconds: int) -> tuple[list[int], list[int]]:
 
 
 def _calls(port: int, rate: int, seconds: int) -> tuple[int, int]:
-    words = ["h2load", "-c", "1", "-m", "100", f"--rps={rate}", f"--duration={seconds}"]
+    # h2load sends in ticks, and no more at once than -m: a small one would bound the rate.
+    words = ["h2load", f"--clients={CONNECTIONS}", "-m", "250", f"--duration={seconds}"]
+    words.append(f"--rps={rate / CONNECTIONS:g}")
     done = subprocess.run(
         [*words, f"http://127.0.0.1:{port}/bench.v1.Quota/Call"],
         capture_output=True,
