@@ -188,7 +188,8 @@ class IssuerKeys:
             async with self._pool.acquire() as connection:
                 rows = await store.issuer_keys(connection)
         self._keys = {issuer: (uri, jwks) for issuer, uri, jwks in rows}
-        self._publish()
+        # All of them: the catalog isn't read yet, and without keys an issuer has no provider.
+        self._published(issuer_keys={issuer: jwks for issuer, _, jwks in rows})
 
     async def run(self) -> None:
         """Follow the catalog's issuers until cancelled."""

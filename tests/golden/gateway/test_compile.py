@@ -134,7 +134,14 @@ PLAIN_HOST = model.Host(
     rules=(model.HttpRule(id="all", forward=model.Forward(destinations=TO_SITE)),),
 )
 OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
-MAP_FIELDS = ("typed_per_filter_config", "typed_extension_protocol_options", "providers")
+MAP_FIELDS = (
+    "typed_per_filter_config",
+    "typed_extension_protocol_options",
+    "providers",
+    "requirement_map",
+    "policies",
+    "map",
+)
 EVERYTHING = (
     *(ECHO, CANARY, UNDESCRIBED, SITE, PARTNER, *ROUTES),
     *(CERTIFICATE, HOST, PLAIN_HOST),
