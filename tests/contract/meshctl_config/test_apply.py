@@ -247,3 +247,17 @@ async def test_a_change_that_came_in_between_is_not_written_over(mesh, run, shop
 
     assert refused.code == exits.FAILED
     assert "ETAG_MISMATCH" in refused.err
+
+
+async def test_a_key_is_shown_once_listed_without_its_text_and_revoked(run):
+    made = await run("key", "create", "--subject", "services/shop", "--role", "service")
+    text = made.out.strip()
+    assert (made.code, text.count(".")) == (0, 2), made.err
+    (listed,) = (await run("key", "list", "--subject", "services/shop", "--json")).json
+    key_id = listed["name"].removeprefix("apiKeys/")
+    assert text not in (await run("key", "list", "--json")).out
+    revoked = await run("key", "revoke", key_id, "--reason", "a test")
+
+    assert revoked.out.startswith(f"{key_id} is revoked; remembered until ")
+    assert " revoked" in (await run("key", "list")).out
+    assert (await run("revoke", key_id, "--json")).json["reason"] == "a test"
