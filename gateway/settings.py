@@ -57,6 +57,17 @@ class Settings(MeshSettings):
     edge_connections_per_second_max: Annotated[int, Range(1, 100_000)] = 1_000
     """New connections the edge takes each second; more are closed at once."""
 
+    edge_compression: bool = True
+    """Answers of JSON, HTML and other text are compressed for callers that say they want it."""
+
+    edge_http3: bool = False
+    """HTTP/3 on the UDP port of `edge_listen`, told of in `alt-svc`. Its port is shared by whoever
+    listens there (`SO_REUSEPORT`): a second edge on it would take packets, and TCP says so only.
+    Callers are asked for no certificate."""
+
+    edge_http3_port: Annotated[int, Range(0, 65_535)] = 0
+    """UDP port that callers are told of, where another is mapped to it; 0: that of `edge_listen`."""
+
     edge_linger: Annotated[timedelta, Range(0, 60)] = timedelta(seconds=5)
     """How long clusters that nothing points at any more stay at the edges, for requests that were
     matched before and wait their turn."""
@@ -157,6 +168,9 @@ class Settings(MeshSettings):
             streams_per_connection_max=self.edge_streams_per_connection_max,
             connections_per_second_max=self.edge_connections_per_second_max,
             client_roots_pem=self._client_roots(),
+            compression=self.edge_compression,
+            http3=self.edge_http3,
+            http3_port=self.edge_http3_port,
         )
 
     def reached_at(self, port: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.compile import extensions, issuers, limits, policies, revoked, routes
+from gateway.compile import extensions, http3, issuers, limits, policies, revoked, routes
 from gateway.compile.access_logs import access_log, tracing
+from gateway.compile.compression import compressors
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.hosts import UPGRADES
 from gateway.compile.scopes import scoped_routes
@@ -50,17 +51,6 @@ def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
     connections, and with them every stream. One of which only filter chains differ is updated in
     place, and drains those that differ or went. So what finds out the server name is always there.
     """
-    chains = [_chain("services", options, _services_manager(options), PUBLIC_SECRET)]
-    chains += [
-        _chain(
-            host.name,
-            options,
-            _host_manager(host, options),
-            host.certificate or PUBLIC_SECRET,
-            filter_chain_match={"server_names": sorted(host.domains)},
-        )
-        for host in sorted(hosts, key=lambda one: one.name)
-    ]
     message = make(
         _LISTENER,
         name=EDGE_LISTENER,
@@ -69,9 +59,31 @@ def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
         listener_filters=[_connection_rate(options), _server_name()],
         # Two edges on one port would share its connections without a word.
         enable_reuse_port={"value": False},
-        filter_chains=chains,
+        filter_chains=_chains(options, hosts),
     )
     return resource(EDGE_LISTENER, message.SerializeToString(deterministic=True))
+
+
+def http3_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
+    """Return the listener of HTTP/3, with the same chains; it is updated in place, too."""
+    message = make(
+        _LISTENER,
+        per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
+        filter_chains=_chains(options, hosts, quic=True),
+        **http3.listener_parts(options),
+    )
+    return resource(http3.LISTENER, message.SerializeToString(deterministic=True))
+
+
+def _chains(
+    options: EdgeOptions, hosts: Iterable[Host], *, quic: bool = False
+) -> list[dict[str, Any]]:
+    made = [_chain("services", _services_manager(options), PUBLIC_SECRET, options, quic=quic)]
+    for host in sorted(hosts, key=lambda one: one.name):
+        certificate = host.certificate or PUBLIC_SECRET
+        chain = _chain(host.name, _host_manager(host, options), certificate, options, quic=quic)
+        made.append({**chain, "filter_chain_match": {"server_names": sorted(host.domains)}})
+    return made
 
 
 def chain_of(host: Host | None) -> tuple[object, ...] | None:
@@ -80,23 +92,23 @@ def chain_of(host: Host | None) -> tuple[object, ...] | None:
 
 
 def _chain(
-    name: str,
-    options: EdgeOptions,
-    manager: dict[str, Any],
-    certificate: str,
-    **match: dict[str, Any],
+    name: str, manager: dict[str, Any], certificate: str, options: EdgeOptions, *, quic: bool
 ) -> dict[str, Any]:
+    if quic:
+        manager = {**manager, **http3.manager_parts(options)}
+        socket = http3.transport(_tls_context(certificate, ["h3"], "TLSv1_3"))
+    else:
+        socket = _tls(certificate, options)
     return {
         "name": name,
         "transport_socket_connect_timeout": _HANDSHAKE_TIMEOUT,
-        "transport_socket": _tls(certificate, options),
+        "transport_socket": socket,
         "filters": [
             {
                 "name": "envoy.filters.network.http_connection_manager",
                 "typed_config": any_of(_MANAGER, **manager),
             }
         ],
-        **match,
     }
 
 
@@ -116,7 +128,7 @@ def _services_manager(options: EdgeOptions) -> dict[str, Any]:
         "stat_prefix": "edge",
         "scoped_routes": scoped_routes(),
         "strip_any_host_port": True,
-        "http_filters": _http_filters(_to_grpc()),
+        "http_filters": _http_filters(_to_grpc(), options),
         **_manager(options),
     }
 
@@ -125,7 +137,7 @@ def _host_manager(host: Host, options: EdgeOptions) -> dict[str, Any]:
     return {
         "stat_prefix": "hosts",
         "rds": {"config_source": ads(), "route_config_name": host.name},
-        "http_filters": _http_filters(()),
+        "http_filters": _http_filters((), options),
         # Only where a rule says so.
         "upgrade_configs": [{"upgrade_type": one, "enabled": {"value": False}} for one in UPGRADES],
         **_manager(options),
@@ -183,7 +195,7 @@ def _to_grpc() -> list[dict[str, Any]]:
     ]
 
 
-def _http_filters(to_grpc: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _http_filters(to_grpc: Sequence[dict[str, Any]], options: EdgeOptions) -> list[dict[str, Any]]:
     """
     Return the filters in their order, which is security.
 
@@ -192,6 +204,8 @@ def _http_filters(to_grpc: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     return [
         _filter(METHODS, "rbac.v3.RBAC", rules=_no_trace()),
+        *http3.announcement(options),
+        *(compressors() if options.compression else ()),
         _filter(routes.CORS, "cors.v3.Cors"),
         *to_grpc,
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
@@ -257,23 +271,28 @@ def _fixed_text(status: int, text: str) -> dict[str, Any]:
 
 def _tls(certificate: str, options: EdgeOptions) -> dict[str, Any]:
     """Return the TLS of the public side. A client's certificate is asked for, never demanded."""
-    roots: dict[str, Any] = {}
+    context = _tls_context(certificate, ["h2", "http/1.1"], "TLSv1_2")
     if options.client_roots_pem:
-        roots = {"validation_context": {"trusted_ca": {"inline_string": options.client_roots_pem}}}
+        roots = {"trusted_ca": {"inline_string": options.client_roots_pem}}
+        context["common_tls_context"]["validation_context"] = roots
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": any_of(
-            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-            common_tls_context={
-                "tls_params": {
-                    "tls_minimum_protocol_version": "TLSv1_2",
-                    "tls_maximum_protocol_version": "TLSv1_3",
-                },
-                "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificate_sds_secret_configs": [secret(certificate)],
-                **roots,
-            },
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", **context
         ),
+    }
+
+
+def _tls_context(certificate: str, protocols: Sequence[str], least: str) -> dict[str, Any]:
+    return {
+        "common_tls_context": {
+            "tls_params": {
+                "tls_minimum_protocol_version": least,
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
+            "alpn_protocols": protocols,
+            "tls_certificate_sds_secret_configs": [secret(certificate)],
+        }
     }
 
 

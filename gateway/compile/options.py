@@ -54,3 +54,10 @@ class EdgeOptions:
     connections_per_second_max: int = 1000
     json_body_bytes_max: int = 4 * 1024 * 1024
     """Largest body of a JSON request or response."""
+
+    compression: bool = True
+    """Answers of JSON and text are compressed for callers that want it."""
+
+    http3: bool = False
+    http3_port: int = 0
+    """UDP port that callers are told of; 0: the listener's own."""

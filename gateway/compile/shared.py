@@ -52,7 +52,10 @@ def _listener_concerned(delta: Delta) -> bool:
 
 
 def _listener(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
-    yield "LDS", listeners.edge_listener(options, inputs.catalog.hosts.values())
+    hosts = inputs.catalog.hosts.values()
+    yield "LDS", listeners.edge_listener(options, hosts)
+    if options.http3:
+        yield "LDS", listeners.http3_listener(options, hosts)
 
 
 def _jwt_concerned(delta: Delta) -> bool:
