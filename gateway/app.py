@@ -26,7 +26,7 @@ from gateway.limits.parts import Limits
 from gateway.load.reports import LoadReports
 from gateway.policy import policy
 from gateway.services import catalog as catalog_service
-from gateway.services import changes, config, config_status
+from gateway.services import changes, client_status, config, config_status
 from gateway.services import explain as explain_service
 from gateway.services import limits as limit_service
 from gateway.services import registry as registry_service
@@ -37,10 +37,13 @@ from gateway.sources.source import Parts
 from gateway.sources.store import FoundStore
 from gateway.store import audit
 from gateway.store.catalog import CatalogStore
+from gateway.store.discovery import DiscoveryStore
 from gateway.store.history import History
 from gateway.store.registrations import RegistrationStore
+from gateway.xds import names
 from gateway.xds.ads import AggregatedDiscovery
 from gateway.xds.feed import Feed, Flavour
+from gateway.xds.keeper import Keeper
 from meshkit.bus import open_bus
 from meshkit.observability import observed
 from meshkit.postgres import migrate, open_pool
@@ -57,6 +60,9 @@ if TYPE_CHECKING:
 
 CHANGED = "gateway.catalog"
 """The bus's subject for "the catalog has changed"; the message is the newest revision, digits."""
+
+KEPT = "gateway.xds"
+"""The subject for "what clients refuse has changed"; the message says nothing."""
 
 
 async def serve(
@@ -116,6 +122,7 @@ async def serve(
             running = [
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(gateway.control.run(), name="control"),
+                tasks.create_task(gateway.keeper.run(), name="keeper"),
                 tasks.create_task(gateway.limits.run(), name="limits"),
                 tasks.create_task(gateway.registry.run(), name="registry"),
                 tasks.create_task(gateway.finder.run(), name="discovery"),
@@ -151,7 +158,8 @@ class Gateway:
         self.identity = identity
         self.bus = bus
         self.store = CatalogStore(pool)
-        self.feed = Feed()
+        self.keeper = Keeper(DiscoveryStore(pool), poll=settings.catalog_poll, wrote=self._kept)
+        self.feed = Feed(self.keeper)
         self.receipts = Receipts()
         self.control = Control(
             self.store,
@@ -162,6 +170,7 @@ class Gateway:
             linger=settings.edge_linger,
         )
         self.control.set_input(unseal=identity.seal.opened)
+        self.feed.deny(lambda peer: names.denied(self.control.catalog, peer))
         self.writer = CatalogWriter(self.store, changed=self._changed, seal=identity.seal)
         self.discovery = AggregatedDiscovery(
             self.feed,
@@ -214,13 +223,18 @@ class Gateway:
         self.identity.add_to(self.server)
         self.identity.signing.watch(self.control.set_jwks)
         await self.access.start()
+        await self.keeper.start(self.feed)  # What is known to be bad is served to nobody.
         await self.control.start()
         await self.registry.start()
         await self.finder.start(self.control.catalog)
         await self.control.follow()  # Nobody gets a service without the endpoints found.
+        await self.bus.subscribe(KEPT, self.keeper.hint)
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
         await self.limits.join()
+
+    def _kept(self) -> None:
+        self.bus.publish(KEPT, b"")
 
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)
@@ -267,6 +281,11 @@ def _serve_config_status(gateway: Gateway) -> None:
         ),
         config_status.SERVICE,
     )
+
+
+def _serve_client_status(gateway: Gateway) -> None:
+    status = client_status.ClientStatusDiscovery(gateway.discovery.sessions, gateway.feed)
+    status.register(gateway.server.server)
 
 
 def _serve_explain(gateway: Gateway) -> None:
@@ -316,6 +335,7 @@ _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_config,
     _serve_changes,
     _serve_config_status,
+    _serve_client_status,
     _serve_explain,
     _serve_limits,
     _serve_registry,

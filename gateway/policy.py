@@ -12,6 +12,7 @@ from gateway.limits.rls import METHOD as STRICT_METHOD
 from gateway.load.reports import METHOD as LOAD_METHOD
 from gateway.services.catalog import SERVICE as CATALOG
 from gateway.services.changes import SERVICE as CHANGES
+from gateway.services.client_status import SERVICE as CLIENT_STATUS
 from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
@@ -70,6 +71,8 @@ def policy() -> Policy:
         **{f"/{REGISTRY}/{method}": EVERY_WORKLOAD for method in _REGISTRY_METHODS},
         **{f"/{REGISTRY}/{method}": operators for method in _REGISTRY_READS},
         f"/{CONFIG_STATUS}/GetConfigStatus": operators,
+        f"/{CLIENT_STATUS}/FetchClientStatus": operators,
+        f"/{CLIENT_STATUS}/StreamClientStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
         f"/{LIMITS}/GetUsage": operators,
         f"/{LIMITS}/WatchLimits": allow(services=["operator", *PROXYLESS_SERVICES]),

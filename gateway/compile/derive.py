@@ -73,6 +73,8 @@ ROOTS = (
     "envoy.service.discovery.v3.DeltaDiscoveryResponse",
     "envoy.service.discovery.v3.DiscoveryRequest",
     "envoy.service.discovery.v3.DiscoveryResponse",
+    "envoy.service.status.v3.ClientStatusRequest",
+    "envoy.service.status.v3.ClientStatusResponse",
     "envoy.service.rate_limit_quota.v3.RateLimitQuotaResponse",
     "envoy.service.rate_limit_quota.v3.RateLimitQuotaUsageReports",
     "envoy.service.ratelimit.v3.RateLimitRequest",

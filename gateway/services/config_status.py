@@ -41,7 +41,11 @@ class ConfigStatusService(config_status_service_pb2_grpc.ConfigStatusServiceServ
     async def GetConfigStatus(  # noqa: N802
         self, request: rpc.GetConfigStatusRequest, context: Context
     ) -> rpc.GetConfigStatusResponse:
-        sessions = [s for s in self._sessions if request.node_id in ("", s.node_id)]
+        sessions = [
+            one
+            for one in self._sessions
+            if request.node_id in ("", one.node_id) and one.flavour in _FLAVOURS
+        ]
         sessions.sort(key=lambda session: (session.node_id, session.connect_time))
         now = asyncio.get_running_loop().time()
         return rpc.GetConfigStatusResponse(

@@ -15,7 +15,7 @@ from opentelemetry import metrics
 
 from gateway.changes.receipts import Refused
 from gateway.compile.envoy_api import message_class
-from gateway.xds import wire
+from gateway.xds import names, wire
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.feed import Feed, Flavour
 from gateway.xds.plan import Plan
@@ -82,7 +82,7 @@ class Session:
         self, node_id: str, caller: Caller, flavour: Flavour, plan: Plan, user_agent: str
     ) -> None:
         self.node_id = node_id
-        self.peer = f"spiffe://aerofusion/{caller.service}/{caller.replica}"
+        self.peer = peer_of(caller)
         self.flavour = flavour
         self.user_agent = user_agent
         self.plan = plan
@@ -149,6 +149,9 @@ class AggregatedDiscovery:
             raise PermissionDenied(
                 "CALLER_NOT_ALLOWED", f"The caller may not be configured as {flavour.value}."
             )
+        if caller.service != EDGE or flavour is not Flavour.PROXYLESS:
+            # A relay passes the streams of gRPC clients beside it on, whoever they are.
+            self._check_node(first.node.id, caller)
         plan = Plan(
             variant.subscription,
             barrier_timeout=self._limits.barrier_timeout.total_seconds(),
@@ -157,6 +160,7 @@ class AggregatedDiscovery:
         session = Session(first.node.id, caller, flavour, plan, _user_agent(first.node))
         log.info("ads_opened", node=session.node_id, peer=session.peer, flavour=flavour.value)
         unwatch = self._feed.watch(flavour, session.wake.set)
+        self._feed.opened(session.node_id, plan)
         reader = asyncio.create_task(self._read(session, variant, first, requests))
         del first  # It may name all there is; the stream lives long.
         stopper = asyncio.create_task(self._wake_to_stop(session))
@@ -169,6 +173,7 @@ class AggregatedDiscovery:
             self.sessions.discard(session)
             if flavour is not Flavour.PREFLIGHT:
                 self._receipts.closed(session.node_id)
+            self._feed.closed(session.node_id, plan)
             self._tell(session)
             unwatch()
             for task in (reader, stopper):
@@ -176,6 +181,16 @@ class AggregatedDiscovery:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
             log.info("ads_closed", node=session.node_id, peer=session.peer)
+
+    def _check_node(self, node_id: str, caller: Caller) -> None:
+        """Refuse a node that its peer's certificate doesn't stand for, or somebody else's."""
+        names.check_node(node_id, caller.service)
+        peer = peer_of(caller)
+        taken = any(one.node_id == node_id and one.peer != peer for one in self.sessions)
+        if node_id and taken and caller.service != OPERATOR:
+            raise PermissionDenied(
+                "NODE_IN_USE", "Another process is connected as this node.", node=node_id[:200]
+            )
 
     async def _first(self, requests: AsyncIterator[Any]) -> Any:
         try:
@@ -212,7 +227,7 @@ class AggregatedDiscovery:
                 await reader
                 return
             session.wake.clear()
-            session.plan.on_snapshot(self._feed.newest(session.flavour))
+            session.plan.on_snapshot(self._feed.newest(session.flavour, session.peer))
             acked = session.plan.acked_revision
             pushes = session.plan.step(loop.time())
             self._receive(session, pushes, acked)
@@ -248,37 +263,41 @@ class AggregatedDiscovery:
         request = variant.read(message)
         if len(request.names) > self._limits.names_max:
             raise InvalidInput("ADS_TOO_MANY_NAMES", "The request names too many resources.")
-        subscription = session.plan.subscriptions.get(kind)
-        out = subscription.pending if subscription else None
-        refusals = session.plan.on_request(kind, request, asyncio.get_running_loop().time())
-        verdicts = self._feed.verdicts[session.flavour]
+        now = datetime.now(UTC)
+        heard = self._feed.hear(
+            session.flavour,
+            session.node_id,
+            session.plan,
+            kind,
+            request,
+            now=asyncio.get_running_loop().time(),
+            time=now,
+        )
         if request.error:
             log.warning(
                 "ads_refused",
                 node=session.node_id,
                 type=kind.key,
-                resources=[refusal.resource.name for refusal in refusals],
+                resources=[refusal.resource.name for refusal in heard.refusals],
                 error=request.error,
             )
-        if refusals:
-            self._refusals.add(len(refusals), {"type": kind.key})
+        if heard.refusals:
+            self._refusals.add(len(heard.refusals), {"type": kind.key})
             self._receipts.refused(
                 session.node_id,
                 [
                     Refused(type=one.kind.key, resource=one.resource.name, error=one.error)
-                    for one in refusals
+                    for one in heard.refusals
                 ],
             )
-            verdicts.refuse(refusals, node_id=session.node_id, time=datetime.now(UTC))
-            self._feed.reconsider(session.flavour)
-        elif out is not None and request.nonce == out.nonce and not request.error:
-            if kind.key == "CDS":
-                self._receipts.warm(
-                    session.node_id, session.plan.target_revision, datetime.now(UTC)
-                )
-            if verdicts.accept(out):
-                self._feed.reconsider(session.flavour)
+        elif heard.accepted and kind.key == "CDS":
+            self._receipts.warm(session.node_id, session.plan.target_revision, now)
         session.wake.set()
+
+
+def peer_of(caller: Caller) -> str:
+    """Return a caller's SPIFFE id."""
+    return f"spiffe://aerofusion/{caller.service}/{caller.replica}"
 
 
 def _user_agent(node: Any) -> str:

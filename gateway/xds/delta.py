@@ -5,14 +5,26 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from gateway.xds.resources import since
-from gateway.xds.subscription import ERROR_LENGTH_MAX, Push, Refusal, Request, Standing, blame
+from gateway.xds.heartbeat import Heartbeat
+from gateway.xds.resources import NO_ABSENCES, Absence, since
+from gateway.xds.subscription import (
+    ERROR_LENGTH_MAX,
+    Push,
+    Refusal,
+    RefusedContents,
+    Request,
+    Standing,
+    State,
+    blame,
+    halves,
+    phase_of,
+)
 
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from gateway.xds.resources import Resource, ResourceType
+    from gateway.xds.resources import Absences, Resource, ResourceType
 
 PUSH_BYTES_MAX = 1024 * 1024
 """A response grows no further beyond this, whatever one resource alone takes."""
@@ -36,19 +48,20 @@ class DeltaSubscription:
         self._names: set[str] = set()
         self._held: dict[str, str] = {}
         self._maybe: set[str] = set()
-        """Sent in a refused response: the client may hold them or not."""
+        """The client may hold them or not, such as what was sent in a refused response."""
         self._absent: set[str] = set()
         """Asked for, and told that there is none."""
         self._again: set[str] = set()
-        self._refused: dict[str, str] = {}
-        """Name to the version that is not sent again."""
+        self._refused = RefusedContents()
         self._suspects: list[frozenset[str]] = []
         self._unanswered = False
         """The client asked for everything and waits: that there is nothing must be said, too."""
         self._seen: Mapping[str, Resource] | None = None
         """The target that was last looked at."""
+        self._absences: Absences = NO_ABSENCES
         self._open: set[str] | None = None
         """Names of which something may be left to do on the way to it; None: of any."""
+        self._heart = Heartbeat()
 
     @property
     def busy(self) -> bool:
@@ -66,28 +79,38 @@ class DeltaSubscription:
         if not self._started:
             self._started = True
             self._held.update(request.held)
-            self._wildcard = self.kind.wildcard and not request.names
-            self._unanswered = self._wildcard and not request.held
+            self._maybe -= request.held.keys()
+            if self.kind.wildcard and not request.names:
+                self._ask_for_all()
             self._subscribe(request.names, held=request.held)
         else:
             self._subscribe(request.names, held={})
         self._unsubscribe(request.unsubscribe)
         return refusals
 
-    def offer(self, target: Mapping[str, Resource], nonce: str, *, removals: bool) -> Push | None:
+    def offer(
+        self,
+        target: Mapping[str, Resource],
+        nonce: str,
+        *,
+        removals: bool,
+        now: float = 0.0,
+        absences: Absences = NO_ABSENCES,
+    ) -> Push | None:
         if self.busy:
             return None
-        # What is gone and comes back gets a new chance, were it the same.
-        for name in [name for name in self._refused if name not in target]:
-            del self._refused[name]
-        names = self._look_at(target)
+        self._refused.forget_gone(target, absences)
+        names = self._look_at(target, absences)
+        self._adopt(names, target)
         due = self._due(names, target)
-        missing = sorted(self._missing(names, target))
-        obsolete = sorted(self._obsolete(names, target))
-        self._seen = target
+        missing = sorted(self._missing(names, target, absences))
+        obsolete = sorted(self._obsolete(names, target).difference(missing))
+        self._seen, self._absences = target, absences
         self._open = {*(item.name for item in due), *missing, *obsolete}
         upserts = self._take(self._suspected(due))
-        gone = missing + obsolete if removals else missing
+        gone = list(missing)
+        if removals:
+            gone += [name for name in obsolete if not self._stays(name, absences)]
         if not upserts and not gone and not self._unanswered:
             return None
         content = ",".join([*(f"{r.name}={r.version}" for r in upserts), *gone])
@@ -97,26 +120,82 @@ class DeltaSubscription:
             version=hashlib.sha256(content.encode()).hexdigest()[:16],
             upserts=tuple(upserts),
             removals=tuple(gone),
+            problems=tuple((name, self._why(name, target, absences)) for name in missing),
         )
         self.standing.version_sent = self.pending.version
         self._unanswered = False
         self._again.difference_update(item.name for item in upserts)
+        self._again.difference_update(gone)
+        self._heart.sent(self.pending, now)
         return self.pending
 
+    def beat(self, target: Mapping[str, Resource], nonce: str, now: float) -> Push | None:
+        if self.busy:
+            return None
+        held = {name: item for name in self._heart.due(now) if (item := self._alive(name, target))}
+        ended = [name for name in held if self._heart.is_over(name, now)]
+        if ended:
+            self.resend_any(ended)  # It is no longer held: the next offer brings it whole.
+        beats = tuple(item for name, item in held.items() if name not in ended)
+        if not beats:
+            return None
+        self.pending = Push(
+            kind=self.kind, nonce=nonce, version=self.standing.version_sent, beats=beats
+        )
+        self._heart.sent(self.pending, now)
+        return self.pending
+
+    def next_beat(self) -> float | None:
+        return None if self.busy else self._heart.next()
+
     def resend(self, names: Iterable[str]) -> None:
-        asked = self._names.intersection(names)
-        if asked:
-            self._again |= asked
-            self._reopen(asked)
+        self.resend_any(self._names.intersection(names))
+
+    def resend_any(self, names: Collection[str]) -> None:
+        """Send these again, whether asked for by name or not."""
+        if names:
+            self._again.update(names)
+            self._absent.difference_update(names)
+            self._reopen(names)
+
+    def doubt(self, names: Iterable[str]) -> None:
+        unknown = {name for name in names if name not in self._held}
+        self._maybe |= unknown
+        self._reopen(unknown)
+
+    def doubtful(self) -> frozenset[str]:
+        out = () if self.pending is None else (item.name for item in self.pending.upserts)
+        return frozenset(self._maybe.union(out))
+
+    def states(self, target: Mapping[str, Resource]) -> Iterator[State]:
+        out = {item.name: item for item in self.pending.upserts} if self.pending else {}
+        names = {*self._names, *self._held, *out, *(target if self._wildcard else ())}
+        for name in sorted(names):
+            wanted = target.get(name) if self._wants(name) else None
+            phase = phase_of(
+                wanted=wanted,
+                held=self._held.get(name, ""),
+                out=out.get(name),
+                refused=self._refused,
+            )
+            yield State(
+                name=name, phase=phase, version_held=self._held.get(name, ""), wanted=wanted
+            )
+
+    def _ask_for_all(self) -> None:
+        if not self._wildcard:
+            self._wildcard = True
+            self._open = None
+            self._unanswered = not self._held
 
     def _subscribe(self, names: Iterable[str], *, held: Mapping[str, str]) -> None:
         for name in names:
             if name == "*":
-                self._wildcard = True
-                self._open = None
+                self._ask_for_all()
                 continue
             self._reopen((name,))
-            if name not in held and (name in self._names or name in self._held):
+            known = name in self._names or name in self._held or self._refused.knows(name)
+            if name not in held and known:
                 self._again.add(name)  # Asked for again: it may have been dropped meanwhile.
             self._names.add(name)
             self._absent.discard(name)
@@ -141,6 +220,7 @@ class DeltaSubscription:
     def _forget(self, names: set[str]) -> None:
         for name in names:
             self._held.pop(name, None)
+            self._heart.stop(name)
         self._maybe -= names
         self._absent -= names
         self._again -= names
@@ -153,36 +233,41 @@ class DeltaSubscription:
                 self._held[item.name] = item.version
             self._maybe.discard(item.name)
             self._absent.discard(item.name)
+        self._forget_removed(push)
+        self.resend_any(self._heart.answered(push, now))
+        return ()
+
+    def _forget_removed(self, push: Push) -> None:
         for name in push.removals:
             self._held.pop(name, None)
             self._maybe.discard(name)
-            if name in self._names:
+            if name in self._names and name not in self._again:  # Asked anew meanwhile: told anew.
                 self._absent.add(name)
-        return ()
 
     def _nack(self, push: Push, error: str) -> Sequence[Refusal]:
         error = error[:ERROR_LENGTH_MAX]
         self.standing.version_nacked = push.version
         self.standing.error = error
         self._maybe.update(item.name for item in push.upserts)
-        self._absent.update(name for name in push.removals if name in self._names)
+        if not push.upserts:
+            self._forget_removed(push)  # Nothing in it could be better: not again.
+        self.resend_any([item.name for item in push.beats])
         named, others = blame(push, error)
         if not named or (not others and len(named) > 1):
             # Nobody in particular, or everybody: halve it.
-            half = len(push.upserts) // 2
-            halves = (push.upserts[:half], push.upserts[half:])
-            self._suspects[:0] = [frozenset(r.name for r in part) for part in halves if part]
+            self._suspects[:0] = halves(push.upserts)
             return ()
         if others:
             self._suspects.insert(0, frozenset(item.name for item in others))
-        self._refused.update({item.name: item.version for item in named})
+        for item in named:
+            self._refused.add(item)
         return [Refusal(kind=self.kind, resource=item, error=error) for item in named]
 
     def _reopen(self, names: Iterable[str]) -> None:
         if self._open is not None:
             self._open.update(names)
 
-    def _look_at(self, target: Mapping[str, Resource]) -> Collection[str]:
+    def _look_at(self, target: Mapping[str, Resource], absences: Absences) -> Collection[str]:
         """
         Return the names of which something may be left to do.
 
@@ -192,10 +277,25 @@ class DeltaSubscription:
         differing = since(target, self._seen)
         if self._open is None or differing is None:
             return {*self._names, *self._held, *self._maybe, *(target if self._wildcard else ())}
+        if absences is not self._absences:
+            return self._open.union(differing, absences, self._absences)
         return self._open.union(differing) if differing else self._open
 
     def _wants(self, name: str) -> bool:
         return self._wildcard or name in self._names
+
+    def _adopt(self, names: Iterable[str], target: Mapping[str, Resource]) -> None:
+        """Send what was held before this stream and lives by a clock: nobody knows how long yet."""
+        for name in names:
+            item = self._alive(name, target)
+            if item is not None and item.ttl and name not in self._heart:
+                self._again.add(name)
+
+    def _alive(self, name: str, target: Mapping[str, Resource]) -> Resource | None:
+        """Return what the client holds by this name, if that is what it should hold."""
+        item = target.get(name)
+        good = item is not None and self._held.get(name) == item.version and self._wants(name)
+        return item if good else None
 
     def _due(self, names: Iterable[str], target: Mapping[str, Resource]) -> list[Resource]:
         held, refused = self._held, self._refused
@@ -205,7 +305,7 @@ class DeltaSubscription:
             for name in names
             if (item := target.get(name)) is not None
             and (held.get(name) != item.version or name in doubtful)
-            and refused.get(name) != item.version
+            and item not in refused
             and self._wants(name)
         ]
         due.sort(key=lambda item: item.name)
@@ -232,23 +332,33 @@ class DeltaSubscription:
             taken.append(item)
         return taken
 
-    def _missing(self, names: Iterable[str], target: Mapping[str, Resource]) -> Iterator[str]:
+    @staticmethod
+    def _why(name: str, target: Mapping[str, Resource], absences: Absences) -> Absence:
+        return Absence.WITHHELD if name in target else absences.get(name, Absence.NOT_FOUND)
+
+    def _stays(self, name: str, absences: Absences) -> bool:
+        """Return whether the client keeps what it holds of something that isn't there."""
+        return absences.get(name) is Absence.WITHHELD and name in self._held
+
+    def _missing(
+        self, names: Iterable[str], target: Mapping[str, Resource], absences: Absences
+    ) -> Iterator[str]:
         """Yield names asked for of which there is nothing, so that the client need not wait."""
         for name in names:
-            if (
-                name not in target
-                and name in self._names
-                and name not in self._absent
-                and name not in self._held
-                and name not in self._maybe
-            ):
+            if name not in self._names or name in self._held or name in self._absent:
+                continue
+            item = target.get(name)
+            if item is not None:
+                if name in self._again and item in self._refused:
+                    yield name  # Asked for anew, and the client has refused what there is.
+            elif name not in self._maybe or absences.get(name) is Absence.WITHHELD:
                 yield name
 
-    def _obsolete(self, names: Iterable[str], target: Mapping[str, Resource]) -> Iterator[str]:
-        for name in names:
-            if (
-                name not in target
-                and (name in self._held or name in self._maybe)
-                and self._wants(name)
-            ):
-                yield name
+    def _obsolete(self, names: Iterable[str], target: Mapping[str, Resource]) -> set[str]:
+        return {
+            name
+            for name in names
+            if name not in target
+            and (name in self._held or name in self._maybe)
+            and self._wants(name)
+        }

@@ -13,20 +13,24 @@ A stream works towards one snapshot until it holds all of it, and only then look
 changes that come meanwhile are told as one. A client that doesn't answer holds the plan up for
 `barrier_timeout` at each barrier, not for ever: a cluster may never get warm.
 
+Endpoints and secrets point at nothing, so their newest goes as soon as the client has answered the
+last, whatever else it is waited for: an endpoint that dies must not wait for a cluster to get warm.
+
 A client that comes back says type after type what it holds from before. Until it has had time to
 say it all (`settle`) it loses nothing: what looks obsolete may be in use by what is yet unsaid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
-from gateway.xds.resources import BY_KEY, ResourceType, Snapshot
+from gateway.xds.resources import BY_KEY, Resource, Resources, ResourceType, Snapshot, since
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.xds.subscription import Push, Refusal, Request, Subscription
 
@@ -41,6 +45,8 @@ _STAGES: tuple[tuple[tuple[str, ...], bool], ...] = (
     (("EDS", "SDS"), True),
 )
 """Types, and whether what is obsolete of them goes now. Each stage waits for those before."""
+
+_POINT_AT_NOTHING: Final = ("SDS", "EDS")
 
 
 class Plan:
@@ -63,6 +69,12 @@ class Plan:
         """When what is obsolete may go; None: at once."""
         self._target: Snapshot | None = None
         self._newest = Snapshot()
+        self._overtaken: Snapshot | None = None
+        """The newest of which endpoints and secrets have been taken in before their turn."""
+        self._warming: set[str] = set()
+        """Clusters sent before the client has said what endpoints it holds."""
+        self._doubts: dict[str, set[str]] = {}
+        """By type, for subscriptions that are yet to come."""
         self._nonces = 0
         self._blocked_at: tuple[int, float] | None = None
         """The stage that waits, and since when."""
@@ -76,13 +88,33 @@ class Plan:
         """Take note of the newest snapshot."""
         self._newest = snapshot
 
+    def doubt(self, key: str, names: Iterable[str]) -> None:
+        """Take note that the client may hold *names* of a type, though it doesn't say so."""
+        subscription = self.subscriptions.get(BY_KEY[key])
+        if subscription is None:
+            self._doubts.setdefault(key, set()).update(names)
+        else:
+            subscription.doubt(names)
+
+    def doubtful(self) -> dict[str, frozenset[str]]:
+        """Return, by type, what the client may hold without knowing it, were it to leave now."""
+        found = {kind.key: one.doubtful() for kind, one in self.subscriptions.items()}
+        unasked = {key: frozenset(names) for key, names in self._doubts.items()}
+        return {key: names for key, names in (unasked | found).items() if names}
+
     def on_request(self, kind: ResourceType, request: Request, now: float) -> Sequence[Refusal]:
         """Take note of a request; returns what the client refused."""
-        if kind not in self.subscriptions:
-            self.subscriptions[kind] = self._make(kind)
-            if request.held and self._settled_at is None:
-                self._settled_at = now + self._settle
-        return self.subscriptions[kind].on_request(request, now)
+        if kind in self.subscriptions:
+            return self.subscriptions[kind].on_request(request, now)
+        made = self.subscriptions[kind] = self._make(kind)
+        if request.held and self._settled_at is None:
+            self._settled_at = now + self._settle
+        refusals = made.on_request(request, now)
+        made.doubt(self._doubts.pop(kind.key, ()))
+        if kind.key == "EDS":
+            made.resend(self._warming)
+            self._warming.clear()
+        return refusals
 
     def step(self, now: float) -> list[Push]:
         """Return what is to be sent now, in this order."""
@@ -93,6 +125,9 @@ class Plan:
         if complete and self._newest is not self._target:
             self._target = self._newest
             self._run(self._target, now, pushes)
+        elif self._target is not None and not complete:
+            self._overtake(self._target, now, pushes)
+        self._beat(now, pushes)
         return pushes
 
     def deadline(self) -> float | None:
@@ -100,7 +135,30 @@ class Plan:
         times = [] if self._settled_at is None else [self._settled_at]
         if self._blocked_at is not None:
             times.append(self._blocked_at[1] + self._barrier_timeout)
+        beats = [one.next_beat() for one in self.subscriptions.values()]
+        times += [at for at in beats if at is not None]
         return min(times, default=None)
+
+    def _overtake(self, target: Snapshot, now: float, pushes: list[Push]) -> None:
+        """Have the newest of what points at nothing be sent before its turn; what is gone stays."""
+        if self._overtaken is not self._newest and self._newest is not target:
+            self._overtaken = self._newest
+            tables: dict[str, Resources] = dict(target.resources)
+            for key in _POINT_AT_NOTHING:
+                tables[key] = _merged(target.of(BY_KEY[key]), self._newest.of(BY_KEY[key]))
+            self._target = target = dataclasses.replace(target, resources=tables)
+        for key in _POINT_AT_NOTHING:
+            self._offer(BY_KEY[key], target, now, pushes, removals=False)
+
+    def _beat(self, now: float, pushes: list[Push]) -> None:
+        """Keep alive what would end, whoever is waited for."""
+        if self._target is None:
+            return
+        for kind, subscription in self.subscriptions.items():
+            push = subscription.beat(self._target.of(kind), str(self._nonces + 1), now)
+            if push is not None:
+                self._nonces += 1
+                pushes.append(push)
 
     def _run(self, target: Snapshot, now: float, pushes: list[Push]) -> bool:
         """Go as far as the barriers let; returns whether *target* is reached or given up."""
@@ -109,7 +167,7 @@ class Plan:
                 break
             waits = False
             for key in keys:
-                waits = self._offer(BY_KEY[key], target, pushes, removals=removals) or waits
+                waits = self._offer(BY_KEY[key], target, now, pushes, removals=removals) or waits
             if waits and not self._given_up(number, now):
                 return False
         if not any(one.busy for one in self.subscriptions.values()):
@@ -119,20 +177,38 @@ class Plan:
         return True
 
     def _offer(
-        self, kind: ResourceType, target: Snapshot, pushes: list[Push], *, removals: bool
+        self,
+        kind: ResourceType,
+        target: Snapshot,
+        now: float,
+        pushes: list[Push],
+        *,
+        removals: bool,
     ) -> bool:
         subscription = self.subscriptions.get(kind)
         if subscription is None:
             return False
-        push = subscription.offer(target.of(kind), str(self._nonces + 1), removals=removals)
+        push = subscription.offer(
+            target.of(kind),
+            str(self._nonces + 1),
+            removals=removals,
+            now=now,
+            absences=target.absences_of(kind),
+        )
         if push is not None:
             self._nonces += 1
             pushes.append(push)
-            if kind.key == "CDS" and BY_KEY["EDS"] in self.subscriptions:
-                # A cluster that changes warms up again, and Envoy doesn't ask for its endpoints.
-                names = [item.name for item in push.upserts]
-                self.subscriptions[BY_KEY["EDS"]].resend(names)
+            if kind.key == "CDS":
+                self._warm_up([item.name for item in push.upserts])
         return subscription.busy
+
+    def _warm_up(self, clusters: Sequence[str]) -> None:
+        """A cluster that changes warms up again, and Envoy doesn't ask for its endpoints."""
+        endpoints = self.subscriptions.get(BY_KEY["EDS"])
+        if endpoints is None:
+            self._warming.update(clusters)
+        else:
+            endpoints.resend(clusters)
 
     def _given_up(self, stage: int, now: float) -> bool:
         """Return whether *stage* has waited long enough; begins its wait if it is new."""
@@ -146,3 +222,13 @@ class Plan:
             return False
         # Where an earlier stage is given up the order is lost already: wait no more.
         return over
+
+
+def _merged(ours: Resources, newest: Resources) -> Resources:
+    """Return *newest*, with what only *ours* has."""
+    differing = since(newest, ours)
+    names = {*ours, *newest} if differing is None else differing
+    if all(name in newest for name in names if name in ours):
+        return newest
+    changes: Mapping[str, Resource | None] = {n: newest[n] for n in names if n in newest}
+    return ours.with_changes(changes)

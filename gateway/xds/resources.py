@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,34 @@ class Resource:
     value: bytes = field(default=b"", repr=False, compare=False)
     """The serialised message; empty where only the version is known."""
 
+    ttl: float = 0.0
+    """Seconds after which a client that hears nothing more of it drops it; 0: it stays."""
 
-def resource(name: str, value: bytes) -> Resource:
-    """Return the resource with *value* as its content."""
-    return Resource(name, hashlib.sha256(value).hexdigest()[:16], value)
+
+def resource(name: str, value: bytes, *, ttl: float = 0.0) -> Resource:
+    """
+    Return the resource with *value* as its content.
+
+    Args:
+        ttl: Seconds, at least 1, for what must vanish with the control plane (an injected fault);
+            0 for what must outlive it. Only delta clients are given what has one.
+
+    """
+    content = value + f"ttl={ttl}".encode() if ttl else value
+    return Resource(name, hashlib.sha256(content).hexdigest()[:16], value, ttl)
+
+
+class Absence(enum.Enum):
+    """Why a client isn't given what it asks for."""
+
+    NOT_FOUND = "There is no such resource."
+    DENIED = "This client may not have it."
+    WITHHELD = "Clients have refused its content, and no other is known to be good."
+    """Who holds an older content keeps it."""
+
+
+Absences = Mapping[str, Absence]
+"""By name, where it isn't `NOT_FOUND`."""
 
 
 STATES_REMEMBERED = 64
@@ -116,6 +142,7 @@ def since(
 
 
 NO_RESOURCES = Resources()
+NO_ABSENCES: Absences = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +153,16 @@ class Snapshot:
     resources: Mapping[str, Resources] = field(default_factory=dict)
     """By the type's key."""
 
+    absences: Mapping[str, Absences] = field(default_factory=dict)
+    """By the type's key: of what isn't among the resources."""
+
     def of(self, kind: ResourceType) -> Resources:
         """Return the resources of one type."""
         return self.resources.get(kind.key, NO_RESOURCES)
+
+    def absences_of(self, kind: ResourceType) -> Absences:
+        """Return why what isn't there isn't, for one type."""
+        return self.absences.get(kind.key, NO_ABSENCES)
 
     def changed(
         self,

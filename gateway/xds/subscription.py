@@ -7,16 +7,17 @@ A subscription is one resource type on one stream: a pure state machine without 
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.xds.resources import NO_ABSENCES, Absence, Absences, Resource, ResourceType
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    from gateway.xds.resources import Resource, ResourceType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,12 @@ class Push:
     removals: tuple[str, ...] = ()
     """Delta only: also names asked for that don't exist."""
 
+    problems: tuple[tuple[str, Absence], ...] = ()
+    """Names asked for of which there is nothing to be had, and why."""
+
+    beats: tuple[Resource, ...] = ()
+    """Delta only: held by the client, whose time begins anew; their content isn't sent."""
+
     def names(self) -> Iterator[str]:
         """Yield the names of all it is about."""
         yield from (item.name for item in self.upserts)
@@ -76,6 +83,49 @@ class Standing:
     acked_at: float | None = None
 
 
+class Phase(enum.Enum):
+    """How far a client is with one resource."""
+
+    SYNCED = "synced"
+    """It holds the content that is wanted."""
+
+    STALE = "stale"
+    """The content that is wanted is out, without an answer yet."""
+
+    NOT_SENT = "not sent"
+    ERROR = "error"
+    """It has refused the content that is wanted."""
+
+    ABSENT = "absent"
+    """It has asked for it, and there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How far a client is with one resource."""
+
+    name: str
+    phase: Phase
+    version_held: str = ""
+    """What it is known to hold; empty: nothing."""
+
+    wanted: Resource | None = None
+    """What it should hold; None: nothing."""
+
+
+def phase_of(
+    *, wanted: Resource | None, held: str, out: Resource | None, refused: RefusedContents
+) -> Phase:
+    """Return the phase of a resource by its versions."""
+    if wanted is None:
+        return Phase.STALE if held else Phase.ABSENT
+    if wanted in refused:
+        return Phase.ERROR
+    if out is not None and out.version == wanted.version:
+        return Phase.STALE
+    return Phase.SYNCED if held == wanted.version else Phase.NOT_SENT
+
+
 class Subscription(Protocol):
     """One type on one stream."""
 
@@ -95,21 +145,47 @@ class Subscription(Protocol):
     def on_request(self, request: Request, now: float) -> Sequence[Refusal]:
         """Take note of a request; returns what the client refused."""
 
-    def offer(self, target: Mapping[str, Resource], nonce: str, *, removals: bool) -> Push | None:
+    def offer(
+        self,
+        target: Mapping[str, Resource],
+        nonce: str,
+        *,
+        removals: bool,
+        now: float = 0.0,
+        absences: Absences = NO_ABSENCES,
+    ) -> Push | None:
         """
         Return the next response on the way to *target*, or None: nothing to send, or busy.
 
         Args:
             nonce: Names the response, if there is one.
             removals: Whether what is no longer in *target* may be taken away.
+            now: Seconds, of the clock that `on_request` is told.
+            absences: Why what isn't in *target* isn't.
 
         """
+
+    def beat(self, target: Mapping[str, Resource], nonce: str, now: float) -> Push | None:
+        """Return a response that keeps alive what would end by its `ttl`, or None."""
+
+    def next_beat(self) -> float | None:
+        """Return when `beat` has something to say; None: never."""
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Take note that the client may hold these, though it doesn't say so."""
+
+    def doubtful(self) -> frozenset[str]:
+        """Return the names that the client may hold without knowing it, were it to leave now."""
 
     def resend(self, names: Iterable[str]) -> None:
         """Send these again when they are next offered, though the client holds them."""
 
+    def states(self, target: Mapping[str, Resource]) -> Iterator[State]:
+        """Yield how far the client is with each resource that it wants or holds."""
+
 
 ERROR_LENGTH_MAX = 2000
+REFUSED_VERSIONS_MAX = 8
 
 _NAME_CHARACTER = r"[\w/-]"
 
@@ -128,3 +204,34 @@ def blame(push: Push, error: str) -> tuple[list[Resource], list[Resource]]:
         pattern = rf"(?<!{_NAME_CHARACTER}){re.escape(item.name)}(?!{_NAME_CHARACTER})"
         (named if re.search(pattern, error) else others).append(item)
     return named, others
+
+
+def halves(items: Sequence[Resource]) -> list[frozenset[str]]:
+    """Return the names of *items* in two groups, to find out which is to blame."""
+    half = len(items) // 2
+    return [frozenset(item.name for item in part) for part in (items[:half], items[half:]) if part]
+
+
+class RefusedContents:
+    """The contents that a client has refused on its stream, which aren't sent to it again."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, tuple[str, ...]] = {}
+
+    def add(self, item: Resource) -> None:
+        """Remember one; of a resource at most `REFUSED_VERSIONS_MAX`, the newest."""
+        others = [one for one in self._versions.get(item.name, ()) if one != item.version]
+        self._versions[item.name] = (item.version, *others[: REFUSED_VERSIONS_MAX - 1])
+
+    def knows(self, name: str) -> bool:
+        """Return whether any content of this name has been refused."""
+        return name in self._versions
+
+    def __contains__(self, item: Resource) -> bool:
+        return item.version in self._versions.get(item.name, ())
+
+    def forget_gone(self, target: Mapping[str, Resource], absences: Absences) -> None:
+        """Give what is gone and comes back a new chance, were it the same; withheld isn't gone."""
+        for name in [name for name in self._versions if name not in target]:
+            if absences.get(name) is not Absence.WITHHELD:
+                del self._versions[name]

@@ -11,6 +11,7 @@ from aerofusion.gateway.v1 import catalog_service_pb2_grpc as stubs
 from aerofusion.gateway.v1 import service_pb2
 from gateway.compile.envoy_api import make, message_class
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD, AdsLimits
+from meshkit.status import from_rpc_error
 
 
 API = "envoy.service.discovery.v3"
@@ -33,8 +34,8 @@ def sotw(channel):
     )()
 
 
-def first(kind=CDS, agent="envoy"):
-    node = {"id": "test", "user_agent_name": agent}
+def first(kind=CDS, agent="envoy", node_id="edge-0", cluster=""):
+    node = {"id": node_id, "user_agent_name": agent, "cluster": cluster}
     return make(f"{API}.DeltaDiscoveryRequest", node=node, type_url=kind)
 
 
@@ -48,6 +49,13 @@ async def code_of(stream):
     return await stream.code()
 
 
+async def reason_of(stream):
+    """The reason a stream is refused for."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stream.read()
+    return from_rpc_error(caught.value).reason
+
+
 async def test_the_edge_gets_deltas_and_a_service_does_not(gateway, ca):
     async with gateway() as (_, port):
         target = f"127.0.0.1:{port}"
@@ -59,13 +67,49 @@ async def test_the_edge_gets_deltas_and_a_service_does_not(gateway, ca):
         async with ca.workload("notifier").channel(target) as channel:
             assert await code_of(delta(channel)) is grpc.StatusCode.PERMISSION_DENIED
             stream = sotw(channel)
-            node = {"id": "test", "user_agent_name": "envoy"}
+            node = {"id": "notifier-0", "user_agent_name": "envoy"}
             await stream.write(make(f"{API}.DiscoveryRequest", node=node, type_url=CDS))
             assert await code_of(stream) is grpc.StatusCode.PERMISSION_DENIED
             stream = sotw(channel)
-            await stream.write(make(f"{API}.DiscoveryRequest", type_url=CDS))
+            node["user_agent_name"] = "gRPC C-core"
+            await stream.write(make(f"{API}.DiscoveryRequest", node=node, type_url=CDS))
             assert (await stream.read()).type_url == CDS
             stream.cancel()
+
+
+async def test_an_edge_may_not_be_the_preflight(gateway, ca):
+    async with (
+        gateway() as (settings, port),
+        ca.workload("edge").channel(f"127.0.0.1:{port}") as edge,
+        grpc.aio.insecure_channel(f"unix:{settings.unix_socket}") as operator,
+    ):
+        stream = delta(edge)
+        await stream.write(first(node_id="edge-0", cluster="preflight"))
+        assert await reason_of(stream) == "CALLER_NOT_ALLOWED"
+        stream = delta(operator)
+        await stream.write(first(node_id="preflight", cluster="preflight"))
+        assert (await stream.read()).type_url == CDS
+        stream.cancel()
+
+
+async def test_a_node_is_one_of_its_certificates_service(gateway, ca):
+    async with gateway() as (_, port):
+        target = f"127.0.0.1:{port}"
+        async with (
+            ca.workload("edge").channel(target) as one,
+            ca.workload("edge", "1").channel(target) as other,
+        ):
+            for stranger in ("notifier-0", "edgeless", ""):
+                stream = delta(one)
+                await stream.write(first(node_id=stranger))
+                assert await reason_of(stream) == "NODE_NOT_YOURS"
+            held = delta(one)
+            await held.write(first())
+            await held.read()
+            stream = delta(other)
+            await stream.write(first())
+            assert await reason_of(stream) == "NODE_IN_USE"
+            held.cancel()
 
 
 async def test_a_service_may_not_write_the_catalog(gateway, ca):

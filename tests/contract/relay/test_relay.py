@@ -213,7 +213,7 @@ async def test_streams_are_bounded(edge):
         request = make(
             "envoy.service.discovery.v3.DeltaDiscoveryRequest",
             type_url=BY_KEY["CDS"].type_url,
-            node={"id": "other", "user_agent_name": "envoy"},
+            node={"id": "edge-1", "user_agent_name": "envoy"},
         ).SerializeToString()
         taken = []
         for _ in range(3):  # Envoy itself has the fourth.

@@ -1,11 +1,13 @@
 """
 Streams by example: what a client says and hears, in files that read like a conversation.
 
-    snapshot CDS a=1 b=2 ; RDS r=1      the newest snapshot, whole
+    snapshot CDS a=1 b=2 ; RDS r=1      the newest snapshot, whole; a=1/6: with 6 s to live,
+                                        a=denied, a=withheld: not there, and why
     request CDS +a -b nonce=1 error="no" held=a:1 wait=11
+    doubt CDS a                         what the client may hold from an earlier stream
     time 11                             seconds that pass
     ----
-    what is sent, and who is blamed
+    what is sent (~a: a heartbeat, !a: a problem), and who is blamed
 
 A file named `sotw_...` is about the state-of-the-world variant; there `request` lists all names.
 """
@@ -18,7 +20,7 @@ import pytest
 
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.plan import Plan
-from gateway.xds.resources import BY_KEY, Resource, Resources, Snapshot
+from gateway.xds.resources import BY_KEY, Absence, Resource, Resources, Snapshot
 from gateway.xds.sotw import SotwSubscription
 from gateway.xds.subscription import Request
 
@@ -42,17 +44,26 @@ class Interpreter:
         return "\n".join(lines) or "nothing"
 
     def snapshot(self, words):
-        resources, kind = {}, ""
+        resources, absences, kind = {}, {}, ""
         for word in [word for word in words if word != ";"]:
             if word in BY_KEY:
                 kind = word
                 resources[kind] = {}
             else:
                 name, version = word.split("=")
-                resources[kind][name] = Resource(name, version, b"x")
+                if version.upper() in Absence.__members__:
+                    absences.setdefault(kind, {})[name] = Absence[version.upper()]
+                    continue
+                version, _, ttl = version.partition("/")
+                resources[kind][name] = Resource(name, version, b"x", float(ttl or 0))
         self.revision += 1
         frozen = {key: Resources(value) for key, value in resources.items()}
-        self.plan.on_snapshot(Snapshot(revision=self.revision, resources=frozen))
+        self.plan.on_snapshot(Snapshot(revision=self.revision, resources=frozen, absences=absences))
+        return []
+
+    def doubt(self, words):
+        kind, *names = words
+        self.plan.doubt(kind, names)
         return []
 
     def request(self, words):
@@ -82,7 +93,9 @@ class Interpreter:
 
 def shown(push):
     parts = [f"{push.kind.key} #{push.nonce}", *(f"{r.name}={r.version}" for r in push.upserts)]
-    return " ".join([*parts, *(f"-{name}" for name in push.removals)])
+    parts += [f"~{item.name}={item.version}" for item in push.beats]
+    parts += [f"-{name}" for name in push.removals]
+    return " ".join([*parts, *(f"!{name}:{why.name.lower()}" for name, why in push.problems)])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
