@@ -80,7 +80,7 @@ lint-web: env web
 	npm run --silent check
 
 # The longest first: two run side by side, each in a process of its own.
-SUITES := e2e/test_faults.py contract/gateway contract/discovery contract/hosts contract/changes contract/limits contract/notifier e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
+SUITES := e2e/test_faults.py contract/gateway contract/xds contract/discovery contract/hosts contract/changes contract/limits contract/notifier e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
   unit+scenarios+golden contract/meshctl contract/telemetry_intake contract/syncd contract/relay contract/identity contract/access \
   contract/meshctl_config+contract/examples e2e/test_edge_config.py contract/demo contract/meshkit contract/telemetry_query contract/client contract/edge
 
