@@ -124,7 +124,7 @@ class Keeper:
         )
         try:
             version = await self._store.write(changes)
-        except MeshError:
+        except BaseException:  # Cancelled, too: what wasn't written is written at the end.
             self._verdicts = {**verdicts, **self._verdicts}
             self._over = {**over, **self._over}
             self._nodes = {**nodes, **self._nodes}
