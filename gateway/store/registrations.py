@@ -199,8 +199,8 @@ class RegistrationStore:
         """Forget those that have been gone for long."""
         async with self._change() as (connection, _):
             newest = await connection.fetchval(
-                "WITH purged AS (DELETE FROM registrations WHERE gone AND expire_time < now() - $1"
-                " RETURNING seq) SELECT max(seq) FROM purged",
+                "WITH purged AS (DELETE FROM registrations"
+                " WHERE gone AND expire_time < now() - $1::interval RETURNING seq) SELECT max(seq) FROM purged",
                 GONE_KEPT,
             )
             await connection.execute(
