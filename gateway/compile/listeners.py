@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.compile import extensions, http3, issuers, limits, policies, revoked, routes
+from gateway.compile import (
+    extensions,
+    hardening,
+    http3,
+    issuers,
+    limits,
+    policies,
+    revoked,
+    routes,
+)
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.compression import compressors
 from gateway.compile.envoy_api import any_of, make
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     from gateway.model import Host, Service
 
 EDGE_LISTENER = "edge"
-METHODS = "envoy.filters.http.rbac.methods"
 
 _LISTENER = "envoy.config.listener.v3.Listener"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -32,15 +40,6 @@ _HANDSHAKE_TIMEOUT = timedelta(seconds=5)
 _IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
 _OUR_HEADERS = "x-aerofusion-"
 _IDENTITY = "aerofusion.identity"
-_SAID_OF_THE_CLIENT = (
-    *("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "x-client-ip"),
-    *("true-client-ip", "x-forwarded-client-cert"),
-)
-"""Headers by which a proxy tells of its client: nobody is one before the edge. Envoy appends to
-`x-forwarded-for`, so that what was sent must go first."""
-
-_TEXTS = {401: "unauthenticated", 403: "not allowed"}
-"""What the edge says when it refuses: not which part of a token was wrong. Explain tells that."""
 
 
 def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
@@ -148,9 +147,9 @@ def _manager(options: EdgeOptions) -> dict[str, Any]:
     """Return what connection managers have in common, hardened as for the open internet."""
     return {
         "codec_type": "AUTO",
+        "local_reply_config": hardening.replies(),
         "early_header_mutation_extensions": [_strip_our_headers()],
         "forward_client_cert_details": "SANITIZE",
-        "local_reply_config": {"mappers": [_fixed_text(*one) for one in _TEXTS.items()]},
         "use_remote_address": {"value": True},
         "normalize_path": {"value": True},
         "merge_slashes": True,
@@ -203,7 +202,7 @@ def _http_filters(to_grpc: Sequence[dict[str, Any]], options: EdgeOptions) -> li
     has a policy by route stands behind the transcoder: the route is known only there.
     """
     return [
-        _filter(METHODS, "rbac.v3.RBAC", rules=_no_trace()),
+        hardening.shape(),
         *http3.announcement(options),
         *(compressors() if options.compression else ()),
         _filter(routes.CORS, "cors.v3.Cors"),
@@ -232,13 +231,6 @@ def _http_filters(to_grpc: Sequence[dict[str, Any]], options: EdgeOptions) -> li
     ]
 
 
-def _no_trace() -> dict[str, Any]:
-    """Return the rules that refuse TRACE, which would show a caller what the edge has added."""
-    trace = {"header": {"name": ":method", "string_match": {"exact": "TRACE"}}}
-    policy = make("envoy.config.rbac.v3.Policy", permissions=[trace], principals=[{"any": True}])
-    return {"action": "DENY", "policies": {"trace": policy}}
-
-
 def _router() -> dict[str, Any]:
     return _filter("envoy.filters.http.router", "router.v3.Router")
 
@@ -255,17 +247,9 @@ def _strip_our_headers() -> dict[str, Any]:
             "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
             mutations=[
                 {"remove_on_match": {"key_matcher": {"prefix": _OUR_HEADERS, "ignore_case": True}}},
-                *({"remove": name} for name in _SAID_OF_THE_CLIENT),
+                *({"remove": name} for name in hardening.SPOOFABLE),
             ],
         ),
-    }
-
-
-def _fixed_text(status: int, text: str) -> dict[str, Any]:
-    value = {"default_value": status, "runtime_key": f"edge.status_{status}"}
-    return {
-        "filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}},
-        "body": {"inline_string": text},
     }
 
 
