@@ -25,6 +25,7 @@ from gateway.identity.parts import Identity
 from gateway.limits.parts import Limits
 from gateway.load.reports import LoadReports
 from gateway.policy import policy
+from gateway.reflection.reflector import Reflector
 from gateway.services import catalog as catalog_service
 from gateway.services import changes, client_status, config, config_status
 from gateway.services import explain as explain_service
@@ -39,6 +40,7 @@ from gateway.store import audit
 from gateway.store.catalog import CatalogStore
 from gateway.store.discovery import DiscoveryStore
 from gateway.store.history import History
+from gateway.store.reflected import ReflectedStore
 from gateway.store.registrations import RegistrationStore
 from gateway.xds import names
 from gateway.xds.ads import AggregatedDiscovery
@@ -123,6 +125,7 @@ async def serve(
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(gateway.control.run(), name="control"),
                 tasks.create_task(gateway.keeper.run(), name="keeper"),
+                tasks.create_task(gateway.reflector.run(), name="reflector"),
                 tasks.create_task(gateway.limits.run(), name="limits"),
                 tasks.create_task(gateway.registry.run(), name="registry"),
                 tasks.create_task(gateway.finder.run(), name="discovery"),
@@ -172,6 +175,10 @@ class Gateway:
         self.control.set_input(unseal=identity.seal.opened)
         self.feed.deny(lambda peer: names.denied(self.control.catalog, peer))
         self.writer = CatalogWriter(self.store, changed=self._changed, seal=identity.seal)
+        self.reflected = ReflectedStore(pool)
+        self.reflector = Reflector(
+            identity.workload, inputs=lambda: self.control.inputs, told=self._reflect
+        )
         self.discovery = AggregatedDiscovery(
             self.feed,
             limits=settings.ads_limits(),
@@ -224,7 +231,7 @@ class Gateway:
         self.identity.signing.watch(self.control.set_jwks)
         await self.access.start()
         await self.keeper.start(self.feed)  # What is known to be bad is served to nobody.
-        await self.control.start()
+        await self.control.start(await self.reflected.load())
         await self.registry.start()
         await self.finder.start(self.control.catalog)
         await self.control.follow()  # Nobody gets a service without the endpoints found.
@@ -235,6 +242,10 @@ class Gateway:
 
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")
+
+    async def _reflect(self, service: str, descriptor_set: bytes) -> None:
+        if self.control.set_reflected(service, descriptor_set):
+            await self.reflected.put(service, descriptor_set)
 
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)

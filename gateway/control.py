@@ -18,6 +18,7 @@ from gateway.changes.linger import Lingering
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors
 from gateway.compile.inputs import Inputs
+from gateway.reflection.reflected import Reflected
 from gateway.xds.feed import Feed, Flavour
 from meshkit.errors import MeshError
 
@@ -68,6 +69,7 @@ class Control:
         self._lingering = Lingering(linger.total_seconds())
         self._compiled = Compiled()
         self._inputs = Inputs()
+        self._reflected = Reflected()
         self._changed: set[str] = set()
         self._changes: dict[int, Batch] = {}
         """By their first revision, those that wait to be published."""
@@ -144,7 +146,8 @@ class Control:
         if self._preflight is None:
             return ()
         catalog = self._compiled.inputs.catalog
-        catalog = catalog.with_objects(catalog.revision, objects)
+        every = {**objects, **self._reflected.over(objects)}
+        catalog = catalog.with_objects(catalog.revision, every)
         changed = {name.partition("/routes/")[0] for name in objects}
         inputs = dataclasses.replace(self._compiled.inputs, catalog=catalog)
         return await self._preflight.try_out(
@@ -169,15 +172,42 @@ class Control:
         self._moved.update(changes)
         self.set_input(found=found)
 
-    async def start(self) -> None:
+    def set_reflected(self, service: str, descriptor_set: bytes) -> bool:
+        """
+        Use what a service with `reflect` told of itself from now on. Never blocks.
+
+        Returns:
+            Whether it is something else than before.
+
+        Raises:
+            InvalidDescriptors: They don't go with the other services'.
+
+        """
+        catalog = self._inputs.catalog
+        if not self._reflected.put(catalog, service, descriptor_set):
+            return False
+        value = catalog.services.get(service)
+        if value is not None:
+            self._changed.add(service)
+            overlaid = self._reflected.over({service: value})
+            self.set_input(catalog=catalog.with_objects(catalog.revision, overlaid))
+        return True
+
+    async def start(self, reflected: Mapping[str, bytes] | None = None) -> None:
         """
         Publish the catalog as it is.
+
+        Args:
+            reflected: What services told of themselves the last time, by their names.
 
         Raises:
             Unavailable: The database is away.
 
         """
         catalog = await self._store.load()
+        self._reflected.known.update(reflected or {})
+        overlaid = self._reflected.over(catalog.services)
+        catalog = catalog.with_objects(catalog.revision, overlaid) if overlaid else catalog
         self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
         self._publish(compile_all(self._inputs, self._options))
         if self._preflight is not None:
@@ -258,9 +288,8 @@ class Control:
             batch = self._changes.setdefault(one.change_first, Batch(one.change_first))
             batch.add(one)
         newest = revisions[-1].revision
-        catalog = self._inputs.catalog.with_objects(
-            newest, {one.object: one.stored.value if one.stored else None for one in revisions}
-        )
+        objects = {one.object: one.stored.value if one.stored else None for one in revisions}
+        catalog = self._inputs.catalog.with_objects(newest, objects | self._reflected.over(objects))
         self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
         for number in [number for number in self._ours if number <= newest]:
             del self._ours[number]

@@ -35,7 +35,7 @@ def router(exchange: Exchange, name: str, config: Any) -> None:
     route = exchange.found.route
     if route is None:
         exchange.step("filter", name, Verdict.REFUSED, "There is no route.")
-        exchange.refuse(404, "route_not_found", flags="NR", body=False)
+        exchange.refuse(404, "route_not_found", flags="NR")
         return
     only(
         route,
@@ -137,7 +137,7 @@ def clusters(exchange: Exchange, action: Any) -> None:
         exchange.answer = Answer(http_status=None, by="service")
     elif all(outcome == outcomes[0] for outcome in outcomes):
         status, details, flags = outcomes[0] or (503, "", "")
-        exchange.refuse(status, details, flags=flags, body=flags != "NC")
+        exchange.refuse(status, details, flags=flags)
     else:
         exchange.step(
             "cluster",

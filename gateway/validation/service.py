@@ -163,9 +163,12 @@ def _check_balancing(problems: Problems, service: Service) -> None:
 
 
 def _check_discovery(problems: Problems, service: Service) -> None:
-    # The contract has them; what finds descriptors isn't there yet.
-    if service.reflect:
-        problems["reflect"] = "is not served yet; give a descriptor_set"
+    if service.reflect and service.external_tls is not None:
+        problems["reflect"] = "only services of the mesh are asked; give a descriptor_set"
+    elif service.reflect and not service.grpc_services:
+        problems["reflect"] = "needs grpc_services to ask for"
+    elif service.reflect and service.descriptor_set:
+        problems["reflect"] = "excludes a descriptor_set"
     if service.load_balancing.weights_from_load:
         problems["load_balancing.weights_from_load"] = "is not served yet"
     dns = service.discovery.dns

@@ -89,7 +89,6 @@ def test_paths_and_addresses_have_one_meaning(managers):
         assert manager.merge_slashes
         assert manager.path_with_escaped_slashes_action in {2, 4}  # Reject, or redirect.
         assert manager.common_http_protocol_options.headers_with_underscores_action == 1  # Reject.
-        assert manager.strip_any_host_port
         assert manager.server_name == "aerofusion"
 
 
@@ -114,9 +113,10 @@ def test_tokens_are_verified_before_whoever_decides_by_them_and_the_router_is_la
     for manager in managers:
         names = [one.name for one in manager.http_filters]
         assert names[-1] == "envoy.filters.http.router"
-        transcoder = names.index("envoy.filters.http.grpc_json_transcoder")
         verifier = names.index("envoy.filters.http.jwt_authn")
-        assert transcoder < verifier < names.index("envoy.filters.http.rbac")
+        if "envoy.filters.http.grpc_json_transcoder" in names:
+            assert names.index("envoy.filters.http.grpc_json_transcoder") < verifier
+        assert verifier < names.index("envoy.filters.http.rbac")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 503, 504])

@@ -1,0 +1,1 @@
+"""Descriptors that services tell of themselves, by gRPC server reflection."""
