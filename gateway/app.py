@@ -176,24 +176,14 @@ class Gateway:
         self.feed.deny(lambda peer: names.denied(self.control.catalog, peer))
         self.writer = CatalogWriter(self.store, changed=self._changed, seal=identity.seal)
         self.reflected = ReflectedStore(pool)
-        self.reflector = Reflector(
-            identity.workload, inputs=lambda: self.control.inputs, told=self._reflect
-        )
+        self.reflector = self._reflecting()
         self.discovery = AggregatedDiscovery(
             self.feed,
             limits=settings.ads_limits(),
             stopping=server.stopping,
             receipts=self.receipts,
         )
-        self.limits = Limits(
-            pool=pool,
-            workload=workload,
-            bus=bus,
-            replica=settings.replica,
-            catalog=lambda: self.control.catalog,
-            streams_max=settings.ads_streams_max,
-            stopping=server.stopping,
-        )
+        self.limits = self._limiting(workload)
         self.load_reports = LoadReports(self.receipts, stopping=server.stopping)
         self.registry = Registry(
             RegistrationStore(pool),
@@ -242,6 +232,22 @@ class Gateway:
 
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")
+
+    def _limiting(self, workload: Workload) -> Limits:
+        return Limits(
+            pool=self.pool,
+            workload=workload,
+            bus=self.bus,
+            replica=self.settings.replica,
+            catalog=lambda: self.control.catalog,
+            streams_max=self.settings.ads_streams_max,
+            stopping=self.server.stopping,
+        )
+
+    def _reflecting(self) -> Reflector:
+        return Reflector(
+            self.identity.workload, inputs=lambda: self.control.inputs, told=self._reflect
+        )
 
     async def _reflect(self, service: str, descriptor_set: bytes) -> None:
         if self.control.set_reflected(service, descriptor_set):
