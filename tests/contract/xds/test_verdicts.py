@@ -70,7 +70,7 @@ async def test_another_replica_does_not_try_what_was_refused(gateway, edge, nats
                 while True:
                     if await served(edge, there, "edge-1") == first:
                         break
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)  # polls
 
 
 async def test_what_was_refused_gets_a_new_chance_once_it_is_another(gateway, edge):
