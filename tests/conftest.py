@@ -1,7 +1,12 @@
 """What tests of every kind share; the parts behind the fixtures are real ones."""
 
+import hypothesis
 import pytest
 
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("mesh", deadline=None)
+hypothesis.settings.load_profile("mesh")
 
 pytest_plugins = [
     "tests.fixtures.ca",

@@ -124,8 +124,8 @@ class Bucket:
 
     What was sent to edges comes to at most `rate` together, whatever they report: who gets more,
     gets it from what others no longer have, and who can't be reached keeps its part until it ends.
-    Only where that would leave nothing for the others they have `LEAST` of it on top. And each new
-    share starts with its part of the burst, and an edge cut off for longer than an assignment's
+    Only where that would leave nothing for the others they have `LEAST` of it on top, once more for
+    each edge that is lost with such a share. And each new share starts with its part of the burst, and an edge cut off for longer than an assignment's
     life falls back to its even share: those nobody here can take back.
     """
 

@@ -79,7 +79,11 @@ TestConversations.settings = settings(
     max_examples=12,
     stateful_step_count=30,
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
 )
 TestSotwConversations = SotwConversations.TestCase
 TestSotwConversations.settings = TestConversations.settings
