@@ -155,8 +155,8 @@ class Verdicts:
             known.refusal.resource == verdict.refusal.resource or known.time > verdict.time
         ):
             return False
-        current = self._snapshot.of(kind).get(key[1])
-        if current is not None and current != verdict.refusal.resource:
+        if self._snapshot.of(kind).get(key[1]) != verdict.refusal.resource:
+            # Another replica may be ahead: were it taken for one of the past, it would be lost.
             if len(self._foretold) < REFUSALS_MAX:
                 self._foretold[key] = verdict
             return False
