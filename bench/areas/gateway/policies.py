@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from aerofusion.gateway.v1 import key_service_pb2, limit_pb2, object_pb2
+from aerofusion.gateway.v1 import key_service_pb2, limit_pb2, object_pb2, service_pb2
 
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ REQUESTS_MAX = 1_000_000
 def put_policies(plane: ControlPlane) -> Sequence[str]:
     """Put what this gateway serves into force; returns the names. Roles are the service's own."""
     every = ["ES256 tokens", "roles", "access log"]
-    plane.apply([object_pb2.Object(limit=_quota())])
+    # Edges ask for their quotas at the gateway, a service like any other.
+    gateway = service_pb2.Service(
+        name="services/gateway",
+        identity="gateway",
+        endpoints=[service_pb2.Endpoint(address="127.0.0.1", port=plane.gateway_port)],
+    )
+    plane.apply([object_pb2.Object(service=gateway), object_pb2.Object(limit=_quota())])
     every.append("quota")
     if _revoke(plane):
         every.append(f"deny-list of {REVOKED}")
