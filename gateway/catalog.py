@@ -179,12 +179,6 @@ class CatalogWriter:
 
         """
         kind = BY_CLASS[type(value)]
-        if not kind.served:
-            raise FailedPrecondition(
-                "KIND_NOT_SERVED",
-                f"Edges are not configured from {kind.collection} yet, so none can be made.",
-                kind=kind.key,
-            )
         if kind.check is not None:
             kind.check(value)
         if isinstance(value, Service):

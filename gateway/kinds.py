@@ -34,9 +34,6 @@ class Kind:
     references: Callable[[Any], Iterator[str]]
     """Names of the objects it needs."""
 
-    served: bool = True
-    """Whether edges are configured from it; what isn't is refused, so that nobody counts on it."""
-
 
 def _none(_: Any) -> Iterator[str]:
     return iter(())

@@ -84,10 +84,11 @@ async def test_objects_are_kept_as_they_were_told(config):
     assert kept["mirrors"] == [{"service": "services/shop", "percent": 12.5}]
 
 
-async def test_kinds_that_edges_are_not_configured_from_are_refused(config):
-    error = await refused(apply(config, SHOP, POLICY))
-    assert error.reason == "KIND_NOT_SERVED"
-    assert await listed(config) == []
+async def test_objects_of_other_kinds_are_kept_as_they_were_given(config):
+    await apply(config, POLICY)
+    found = await config.GetObject(rpc.GetObjectRequest(name="policies/staff"))
+    kept = json_format.MessageToDict(found.object, preserving_proto_field_name=True)["policy"]
+    assert {name: kept[name] for name in POLICY["policy"]} == POLICY["policy"]
 
 
 async def test_what_is_so_already_makes_no_revision(config):
