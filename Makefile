@@ -80,9 +80,33 @@ lint-web: env web
 	npm run --silent check
 
 # The longest first: two run side by side, each in a process of its own.
-SUITES := e2e/test_faults.py contract/gateway contract/xds contract/discovery contract/hosts contract/changes contract/limits contract/notifier e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
-  unit+scenarios+golden contract/meshctl contract/telemetry_intake contract/syncd contract/relay contract/identity contract/access \
-  contract/meshctl_config+contract/examples e2e/test_edge_config.py contract/demo contract/meshkit contract/telemetry_query contract/client contract/edge
+SUITES := \
+  e2e/test_faults.py \
+  contract/gateway \
+  contract/notifier \
+  e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
+  contract/hosts \
+  unit+scenarios+golden \
+  contract/limits \
+  contract/access \
+  contract/meshctl \
+  contract/telemetry_intake \
+  contract/syncd \
+  contract/relay \
+  contract/identity \
+  contract/xds \
+  e2e/test_edge_config.py \
+  contract/demo \
+  contract/meshkit \
+  contract/telemetry_query \
+  contract/client
+# Suites that take longer, and slices of those that take hours.
+LONG_SUITES := \
+  contract/edge \
+  contract/discovery \
+  contract/meshctl_config+contract/examples \
+  contract/changes \
+  soak
 
 test: env web debian ## Every test of a change, real parts included (at most 10 minutes)
 	@$(PY) -m tests.suites $(foreach s,$(SUITES),$(s)) -- $(ARGS)
@@ -98,8 +122,8 @@ debian:
 	  fi; \
 	fi
 
-slices: env ## Short slices of the long suites
-	MESH_SOAK_SLICE=1 $(PYTEST) tests/soak $(ARGS)
+slices: env web debian ## The suites that take longer, and short slices of those that take hours
+	@MESH_SOAK_SLICE=1 $(PY) -m tests.suites $(foreach s,$(LONG_SUITES),$(s)) -- $(ARGS)
 
 soak: env ## The long suites (hours); writes docs/soak.md
 	$(PYTEST) tests/soak --timeout=0 $(ARGS)
