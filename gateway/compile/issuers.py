@@ -60,8 +60,11 @@ CERTIFICATE_HEADER: Final = "x-aerofusion-certificate"
 CERTIFICATE_NAMES_HEADER: Final = "x-aerofusion-certificate-names"
 """Its DNS names, with commas between."""
 
+KEY_ID_HEADER: Final = "x-aerofusion-key-id"
+"""The token id of an API key, of no other token."""
+
 WRITTEN: Final = (
-    *(CLAIMS_HEADER, ISSUER_HEADER, TOKEN_ID_HEADER),
+    *(CLAIMS_HEADER, ISSUER_HEADER, TOKEN_ID_HEADER, KEY_ID_HEADER),
     *(CERTIFICATE_HEADER, CERTIFICATE_NAMES_HEADER),
 )
 """Headers in which the edge tells services who calls."""
@@ -150,6 +153,7 @@ def providers(inputs: Inputs, options: EdgeOptions) -> dict[str, Any]:
             audiences=[KEY_AUDIENCE],
             jwks=inputs.key_jwks,
             payload_in_metadata=CLAIMS_METADATA,
+            marks=[{"claim_name": "jti", "header_name": KEY_ID_HEADER}],
             forward=False,  # A secret of two years goes no further than it must.
             from_headers=[{"name": KEY_HEADER, "value_prefix": KEY_PREFIX}],
         )

@@ -6,7 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.compile.envoy_api import any_of
-from gateway.compile.issuers import CLAIMS_METADATA, JWT_AUTHN
+from gateway.compile.issuers import (
+    CLAIMS_METADATA,
+    FOREIGN_METADATA,
+    JWT_AUTHN,
+    KEY_ID_HEADER,
+)
 from gateway.limits.reach import ABSENT, label
 
 
@@ -21,10 +26,13 @@ METHOD_HEADER: Final = "x-aerofusion-limit-method"
 
 _PREFIX = "x-aerofusion-limit-"
 _CLAIM = f"%DYNAMIC_METADATA({JWT_AUTHN}:{CLAIMS_METADATA}:{{}})%"
+_FOREIGN = f"%DYNAMIC_METADATA({JWT_AUTHN}:{FOREIGN_METADATA}:{{}})%"
 _FORMATS = {
-    "tenant": _CLAIM.format("tenant"),
-    "subject": _CLAIM.format("sub"),
-    "api_key": _CLAIM.format("jti"),
+    # Of another issuer's token: the issuer, for which claim names the tenant is a matter of each,
+    # and the subject within it. Neither can be made to look like one of ours.
+    "tenant": _CLAIM.format("tenant") + _FOREIGN.format("iss"),
+    "subject": _CLAIM.format("sub") + _FOREIGN.format("iss") + _FOREIGN.format("sub"),
+    "api_key": f"%REQ({KEY_ID_HEADER})%",
     "remote_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "method": "%PATH(NQ:PATH)%",
 }
@@ -57,7 +65,7 @@ def nothing() -> dict[str, Any]:
 
 def _format(key: LimitKey) -> str:
     if key.claim is not None:
-        return _CLAIM.format(key.claim)
+        return _CLAIM.format(key.claim) + _FOREIGN.format(key.claim)
     return f"%REQ({key.header})%" if key.header is not None else _FORMATS[label(key)]
 
 

@@ -147,11 +147,11 @@ class LimitKey(_message.Message):
     CLAIM_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
     tenant: _builtins.bool
-    """The token's tenant."""
+    """The token's tenant; of another issuer's token, that issuer."""
     subject: _builtins.bool
-    """The token's subject."""
+    """The token's subject; of another issuer's token, that issuer and its `sub`."""
     api_key: _builtins.bool
-    """The API key's id."""
+    """The API key's id; calls with other tokens count together."""
     remote_address: _builtins.bool
     """The caller's address."""
     method: _builtins.bool

@@ -182,7 +182,7 @@ export type LimitKey = Message<"aerofusion.gateway.v1.LimitKey"> & {
    */
   key: {
     /**
-     * The token's tenant.
+     * The token's tenant; of another issuer's token, that issuer.
      *
      * @generated from field: bool tenant = 1;
      */
@@ -190,7 +190,7 @@ export type LimitKey = Message<"aerofusion.gateway.v1.LimitKey"> & {
     case: "tenant";
   } | {
     /**
-     * The token's subject.
+     * The token's subject; of another issuer's token, that issuer and its `sub`.
      *
      * @generated from field: bool subject = 2;
      */
@@ -198,7 +198,7 @@ export type LimitKey = Message<"aerofusion.gateway.v1.LimitKey"> & {
     case: "subject";
   } | {
     /**
-     * The API key's id.
+     * The API key's id; calls with other tokens count together.
      *
      * @generated from field: bool api_key = 3;
      */
