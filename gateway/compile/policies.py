@@ -8,6 +8,7 @@ shadow, says by which.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import re2
@@ -31,7 +32,7 @@ from meshkit.tokens import MESH_ISSUER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.model import CallScope, Catalog, ClaimMatch, Policy, Principal
+    from gateway.model import CallScope, Catalog, ClaimMatch, Host, Policy, Principal
 
 DENY: Final = "aerofusion.policies.deny"
 ALLOW: Final = "aerofusion.policies.allow"
@@ -39,6 +40,8 @@ UNCONCERNED: Final = "none is about it"
 """Name of the rule for calls that no ALLOW is about."""
 
 Rule = dict[str, Any]
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")
 
 
 def deny(catalog: Catalog) -> Resource:
@@ -114,7 +117,8 @@ def _permission(scope: CallScope, catalog: Catalog) -> Rule:
     found += [_path(f"/{one}", "exact") for one in scope.methods]
     for name in scope.hosts:
         host = catalog.hosts.get(name)
-        found += [_authority(domain) for domain in (host.domains if host else ())]
+        if host is not None:
+            found += [_server_name(domain, host, catalog) for domain in host.domains]
     if found:
         return found[0] if len(found) == 1 else {"or_rules": {"rules": found}}
     whole = not (scope.services or scope.grpc_services or scope.methods or scope.hosts)
@@ -126,10 +130,33 @@ def _path(path: str, how: str) -> Rule:
     return {"url_path": {"path": {how: path}}}
 
 
-def _authority(domain: str) -> Rule:
-    wildcard = domain.startswith("*.")
-    text = {"suffix": domain[1:]} if wildcard else {"exact": domain}
-    return {"header": {"name": ":authority", "string_match": {**text, "ignore_case": True}}}
+def _server_name(domain: str, host: Host, catalog: Catalog) -> Rule:
+    """
+    Return which calls come to a host by *domain*: by the name that its filter chain is found by.
+
+    Not by `:authority`, which may have a port, and which anybody may send to another host, or to
+    the mesh's services, for the sake of an ALLOW that is about this one.
+    """
+    if not domain.startswith("*."):
+        return {"requested_server_name": {"exact": domain}}
+    suffix = domain[1:]
+    fits: Rule = {"requested_server_name": {"suffix": suffix}}
+    # The longest name wins, so others may have some of what fits.
+    others = [
+        _text_of(name)
+        for _, one in sorted(catalog.hosts.items())
+        if one.name != host.name
+        for name in one.domains
+        if name != domain and name.endswith(suffix)
+    ]
+    if not others:
+        return fits
+    theirs = {"or_rules": {"rules": [{"requested_server_name": one} for one in others]}}
+    return {"and_rules": {"rules": [fits, {"not_rule": theirs}]}}
+
+
+def _text_of(domain: str) -> Rule:
+    return {"suffix": domain[1:]} if domain.startswith("*.") else {"exact": domain}
 
 
 def _principal(principal: Principal, known: Sequence[Grant]) -> Rule:
@@ -201,17 +228,19 @@ def _own_pattern(subject: str, prefix: str) -> Rule | None:
     """Return what the issuer's own name of a subject must be like; None: it can't be it."""
     if subject.startswith(prefix):
         own = subject.removeprefix(prefix)
-        return _pattern(own) if own not in ("", "*") else _SOMETHING
+        return _pattern(own) if own else None
     if subject.endswith("*") and prefix.startswith(subject[:-1]):
         return _SOMETHING
     return None
 
 
-_SOMETHING: Final[Rule] = {"safe_regex": {"regex": ".+"}}
+_SOMETHING: Final[Rule] = {"safe_regex": {"regex": "(?s).+"}}
 
 
 def _pattern(text: str) -> Rule:
-    return {"prefix": text[:-1]} if text.endswith("*") and len(text) > 1 else {"exact": text}
+    if text == "*":
+        return _SOMETHING
+    return {"prefix": text[:-1]} if text.endswith("*") else {"exact": text}
 
 
 def _issued_by(name: str, known: Sequence[Grant]) -> list[Rule]:
@@ -222,7 +251,7 @@ def _issued_by(name: str, known: Sequence[Grant]) -> list[Rule]:
 
 def _scope_holders(scope: str) -> list[Rule]:
     word = re2.escape(scope)
-    texts = _text({"safe_regex": {"regex": f"(.* )?{word}( .*)?"}})
+    texts = _text({"safe_regex": {"regex": f"(?s)(.* )?{word}( .*)?"}})
     return [
         _claim(key, "scope", value)
         for key in (CLAIMS_METADATA, FOREIGN_METADATA)
@@ -232,9 +261,12 @@ def _scope_holders(scope: str) -> list[Rule]:
 
 def _claim_holders(claim: ClaimMatch) -> Any:
     def holders(value: str) -> list[Rule]:
-        forms = [_text({"exact": value}), _listed({"exact": value})]
+        forms = [_text({"exact": value})]
         if value in ("true", "false"):
             forms.append({"bool_match": value == "true"})
+        if _NUMBER.fullmatch(value):
+            forms.append({"double_match": {"exact": float(value)}})
+        forms += [{"list_match": {"one_of": form}} for form in forms]
         return [
             _claim(key, claim.name, form)
             for key in (CLAIMS_METADATA, FOREIGN_METADATA)

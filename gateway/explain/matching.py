@@ -189,6 +189,10 @@ def value_matches(matcher: Any, value: Any) -> bool:
         return isinstance(value, str) and string_matches(matcher.string_match, value)
     if kind == "bool_match":
         return isinstance(value, bool) and value == matcher.bool_match
+    if kind == "double_match":
+        only(matcher.double_match, "exact")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and float(value) == matcher.double_match.exact
     if kind == "list_match":
         return isinstance(value, list) and any(
             value_matches(matcher.list_match.one_of, item) for item in value
