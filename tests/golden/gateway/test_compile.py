@@ -133,6 +133,26 @@ PLAIN_HOST = model.Host(
     domains=("plain.example",),
     rules=(model.HttpRule(id="all", forward=model.Forward(destinations=TO_SITE)),),
 )
+POLICIES = (
+    model.Policy(
+        name="policies/away",
+        action=model.PolicyAction.DENY,
+        scope=model.CallScope(hosts=("hosts/shop",), services=("services/echo",)),
+        principals=(
+            model.Principal(remote_ranges=("192.0.2.0/24",), tenants=("jfk",)),
+            model.Principal(claims=(model.ClaimMatch(name="plan", values=("gold", "5")),)),
+        ),
+    ),
+    model.Policy(
+        name="policies/readers",
+        action=model.PolicyAction.ALLOW,
+        scope=model.CallScope(methods=(f"{SERVICE}/Echo",)),
+        principals=(
+            model.Principal(roles=("operator",)),
+            model.Principal(subjects=("services/*",), scopes=("echo.read",)),
+        ),
+    ),
+)
 OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
 MAP_FIELDS = (
     "typed_per_filter_config",
@@ -145,6 +165,7 @@ MAP_FIELDS = (
 EVERYTHING = (
     *(ECHO, CANARY, UNDESCRIBED, SITE, PARTNER, *ROUTES),
     *(CERTIFICATE, HOST, PLAIN_HOST),
+    *POLICIES,
 )
 JWKS = '{"keys":[]}'
 
