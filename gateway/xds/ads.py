@@ -227,8 +227,7 @@ class AggregatedDiscovery:
                 await reader
                 return
             session.wake.clear()
-            newest = self._feed.newest(session.flavour, session.peer, session.node_id)
-            session.plan.on_snapshot(newest)
+            session.plan.on_snapshot(self._feed.newest(session.flavour, session.peer))
             acked = session.plan.acked_revision
             pushes = session.plan.step(loop.time())
             self._receive(session, pushes, acked)
