@@ -41,7 +41,7 @@ CALL_S: Final = 5.0
 
 RETRY_FIRST_S: Final = 0.1
 RETRY_MAX_S: Final = 2.0
-LEAVE_S: Final = 1.0
+LEAVE_S: Final = 2.0
 """How long leaving may take; after that the lease runs out by itself."""
 
 _KEEPALIVE: Final = (
@@ -64,6 +64,8 @@ class Registrar:
         self._request = rpc.RegisterRequest(service=service, registration=registration)
         self._name = ""
         self._leaving = asyncio.Event()
+        self._asking = asyncio.Lock()
+        """Held while the registration changes: leaving isn't overtaken by registering anew."""
         self.found = asyncio.Event()
         """Set once it is registered."""
 
@@ -85,23 +87,22 @@ class Registrar:
 
     async def drain(self, grace: timedelta) -> None:
         """Have new calls go elsewhere; it is gone after *grace*, whatever becomes of us."""
-        self._leaving.set()
-        if self._name:
-            request = rpc.DeregisterRequest(name=self._name)
-            if grace > timedelta():
-                request.drain.FromTimedelta(grace)
-            await self._leave(request)
+        request = rpc.DeregisterRequest()
+        if grace > timedelta():
+            request.drain.FromTimedelta(grace)
+        await self._leave(request)
 
     async def end(self) -> None:
         """Be gone now."""
-        self._leaving.set()
-        if self._name:
-            await self._leave(rpc.DeregisterRequest(name=self._name))
+        await self._leave(rpc.DeregisterRequest())
 
     async def _register(self) -> None:
-        answer = await self._stub.Register(self._request, timeout=CALL_S)
-        self._name = answer.registration.name
-        self.found.set()
+        async with self._asking:
+            if self._leaving.is_set():
+                return
+            answer = await self._stub.Register(self._request, timeout=CALL_S)
+            self._name = answer.registration.name
+            self.found.set()
 
     async def _keep(self) -> None:
         """Keep the lease on one stream until that ends."""
@@ -134,10 +135,15 @@ class Registrar:
                 call.cancel()
 
     async def _leave(self, request: rpc.DeregisterRequest) -> None:
+        self._leaving.set()
         try:
-            await self._stub.Deregister(request, timeout=LEAVE_S)
-        except grpc.RpcError as error:
-            log.warning("registration_left_behind", error=str(error))
+            async with asyncio.timeout(LEAVE_S), self._asking:
+                request.name = self._name
+                if self._name:
+                    # The channel may still be holding off after an absence of the gateway.
+                    await self._stub.Deregister(request, wait_for_ready=True)
+        except (grpc.RpcError, TimeoutError) as error:
+            log.warning("registration_left_behind", error=repr(error))
 
 
 @contextlib.asynccontextmanager
