@@ -89,7 +89,7 @@ class Preflight:
                 item = fleet.of(one.kind).get(one.resource.name)
                 if item is not None and (flavour is Flavour.EDGE or item == one.resource):
                     withheld.append(Refusal(kind=one.kind, resource=item, error=one.error))
-            self._feed.verdicts[flavour].refuse(withheld, node_id=NODE, time=datetime.now(UTC))
+            self._feed.verdicts[flavour].foretell(withheld, node_id=NODE, time=datetime.now(UTC))
         return receipt
 
     async def try_out(self, compiled: Compiled) -> Sequence[Refused]:

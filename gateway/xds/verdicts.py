@@ -131,6 +131,20 @@ class Verdicts:
             self._put(key, verdict)
             self._changed(key, verdict)
 
+    def foretell(self, refusals: Sequence[Refusal], *, node_id: str, time: datetime) -> None:
+        """Take note of what a client refused before it is wanted here: it will be withheld."""
+        for refusal in refusals:
+            key = (refusal.kind.key, refusal.resource.name)
+            served = self._accepted.get(key)
+            if served == refusal.resource:
+                continue
+            known = self._refused.get(key)
+            if served is None and known is not None:
+                served = known.served
+            verdict = Verdict(refusal=refusal, node_id=node_id, time=time, served=served)
+            self._changed(key, verdict)
+            self.learn(key, verdict)
+
     def learn(self, key: Key, verdict: Verdict) -> bool:
         """
         Take note of a verdict from elsewhere; returns whether it changes what is served.

@@ -7,7 +7,12 @@ import pytest
 import pytest_asyncio
 from google.protobuf import json_format
 
-from aerofusion.gateway.v1 import change_service_pb2, config_service_pb2, object_pb2
+from aerofusion.gateway.v1 import (
+    catalog_service_pb2,
+    change_service_pb2,
+    config_service_pb2,
+    object_pb2,
+)
 from meshkit.status import from_rpc_error
 from tests.fixtures.echo import EchoMessage, EchoStub
 from tests.fixtures.edge import bearer, edge
@@ -58,17 +63,20 @@ async def finished(mesh, name):
     raise AssertionError("it never finished")
 
 
+async def echoed(mesh):
+    """Have the edge answer a call; returns the text of the answer."""
+    async with mesh.channel() as channel:
+        call = EchoStub(channel).Echo(EchoMessage(text="hi"), metadata=bearer(await mesh.token()))
+        return (await call).text
+
+
 async def test_a_good_change_passes_the_preflight_first(mesh):
     made = await mesh.put_service("echo", mesh.servers[0], unary_timeout={"seconds": 9})
     change = await finished(mesh, f"changes/{made.revision}")
     receipts = {one.node: one for one in change.receipts}
     first = receipts["preflight"].acknowledge_time.ToDatetime()
     assert first <= receipts["edge"].send_time.ToDatetime()
-    async with mesh.channel() as channel:
-        answer = await EchoStub(channel).Echo(
-            EchoMessage(text="hi"), metadata=bearer(await mesh.token())
-        )
-    assert answer.text == "hi"
+    assert await echoed(mesh) == "hi"
 
 
 async def test_what_the_preflight_refuses_never_reaches_the_edge(mesh):
@@ -85,6 +93,27 @@ async def test_what_the_preflight_refuses_never_reaches_the_edge(mesh):
     change = await finished(mesh, (await applied(mesh, good)).change)
     assert change.state == change_service_pb2.Change.STATE_ACTIVE
     await applied(mesh, deletes=["services/bad"])
+
+
+async def test_a_refused_change_of_what_is_served_leaves_the_edge_as_it_is(mesh):
+    before = mesh.log.read_text()
+    stored = await mesh.catalog.GetService(
+        catalog_service_pb2.GetServiceRequest(name="services/echo")
+    )
+    bad = stored.service
+    del bad.endpoints[:]
+    bad.endpoints.add(address="fe80::1%nope", port=1)
+    made = await mesh.catalog.UpdateService(catalog_service_pb2.UpdateServiceRequest(service=bad))
+    change = await finished(mesh, f"changes/{made.service.revision}")
+    receipts = {one.node: one for one in change.receipts}
+    (refusal,) = receipts["preflight"].refusals
+    assert (refusal.object, refusal.field) == ("services/echo", "endpoints[].address")
+    assert not receipts["edge"].refusals
+    assert "fe80" not in mesh.log.read_text()[len(before) :]
+    assert await echoed(mesh) == "hi"
+    # Rolled back, it is what all have.
+    await mesh.put_service("echo", mesh.servers[0])
+    assert await echoed(mesh) == "hi"
 
 
 async def test_a_plan_can_be_tried_out(mesh):

@@ -90,3 +90,28 @@ def test_envoy_says_what_it_is_and_everything_else_is_a_grpc_client():
     assert Flavour.of("envoy") is Flavour.EDGE
     assert Flavour.of("gRPC C-core") is Flavour.PROXYLESS
     assert Flavour.of("") is Flavour.PROXYLESS
+
+
+def test_what_is_refused_before_it_is_wanted_is_withheld_once_it_is():
+    feed = Feed()
+    verdicts = feed.verdicts[Flavour.EDGE]
+    feed.publish(Flavour.EDGE, snapshot(a="1", b="1"))
+    verdicts.accept(push(a="1", b="1"))
+    verdicts.foretell([refusal("a", "2")], node_id="preflight", time=NOW)
+    assert served(verdicts, a="1", b="1") == {"a": "1", "b": "1"}
+    feed.publish(Flavour.EDGE, snapshot(a="2", b="2"))
+    assert {name: item.version for name, item in feed.newest(Flavour.EDGE).of(CDS).items()} == {
+        "a": "1",
+        "b": "2",
+    }
+
+
+def test_the_last_accepted_is_kept_over_one_foretold_refusal_after_another():
+    feed = Feed()
+    verdicts = feed.verdicts[Flavour.EDGE]
+    feed.publish(Flavour.EDGE, snapshot(a="1"))
+    verdicts.accept(push(a="1"))
+    for version in ("2", "3"):
+        verdicts.foretell([refusal("a", version)], node_id="preflight", time=NOW)
+        feed.publish(Flavour.EDGE, snapshot(a=version))
+        assert feed.newest(Flavour.EDGE).of(CDS)["a"].version == "1"
