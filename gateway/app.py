@@ -17,6 +17,8 @@ from aerofusion.gateway.v1 import (
 )
 from gateway.access.parts import Access
 from gateway.catalog import CatalogWriter
+from gateway.changes.canaries import Canaries
+from gateway.changes.evidence import TelemetryEvidence
 from gateway.changes.preflight import Preflight
 from gateway.changes.receipts import Receipts
 from gateway.config import ConfigWriter
@@ -37,6 +39,7 @@ from gateway.sources.registry import Registry
 from gateway.sources.source import Parts
 from gateway.sources.store import FoundStore
 from gateway.store import audit
+from gateway.store.canaries import CanaryStore
 from gateway.store.catalog import CatalogStore
 from gateway.store.discovery import DiscoveryStore
 from gateway.store.history import History
@@ -130,6 +133,7 @@ async def serve(
                 tasks.create_task(gateway.registry.run(), name="registry"),
                 tasks.create_task(gateway.finder.run(), name="discovery"),
                 tasks.create_task(gateway.access.run(), name="access"),
+                tasks.create_task(gateway.canaries.run(), name="canaries"),
             ]
             port = await server.start()
             gateway.limits.owner.address = settings.reached_at(port)
@@ -171,6 +175,7 @@ class Gateway:
             receipts=self.receipts,
             poll=settings.catalog_poll,
             linger=settings.edge_linger,
+            canaries=CanaryStore(pool),
         )
         self.control.set_input(unseal=identity.seal.opened)
         self.feed.deny(lambda peer: names.denied(self.control.catalog, peer))
@@ -205,6 +210,15 @@ class Gateway:
             bus=bus,
             poll=settings.catalog_poll,
             allowed=settings.networks(),
+        )
+        self.config = ConfigWriter(self.store, self.writer)
+        self.canaries = Canaries(
+            CanaryStore(pool),
+            self.config,
+            self.control,
+            receipts=self.receipts,
+            sessions=self.discovery.sessions,
+            evidence=TelemetryEvidence(workload, settings.telemetry_address),
         )
         if settings.preflight:
             timeout = settings.preflight_timeout
@@ -253,6 +267,12 @@ class Gateway:
         if self.control.set_reflected(service, descriptor_set):
             await self.reflected.put(service, descriptor_set)
 
+    def edges(self) -> frozenset[str]:
+        """Return the node ids of the edges connected here."""
+        return frozenset(
+            one.node_id for one in self.discovery.sessions if one.flavour is Flavour.EDGE
+        )
+
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)
         self.bus.publish(CHANGED, str(made[-1].revision).encode())
@@ -267,10 +287,14 @@ def _serve_catalog(gateway: Gateway) -> None:
 
 
 def _serve_config(gateway: Gateway) -> None:
-    writer = ConfigWriter(gateway.store, gateway.writer)
     gateway.server.add(
         config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
-        config.ConfigService(gateway.store, writer, try_out=gateway.control.try_out),
+        config.ConfigService(
+            gateway.store,
+            gateway.config,
+            try_out=gateway.control.try_out,
+            edges=gateway.edges,
+        ),
         config.SERVICE,
     )
 

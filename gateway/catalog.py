@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -53,6 +53,8 @@ class CatalogWriter:
         self._store = store
         self._changed = changed
         self._seal = seal
+        self.guard: Callable[[Change], Awaitable[None]] | None = None
+        """Refuses a change that stands in the way of one that some edges have first."""
 
     async def create(self, actor: str, request: RequestId, value: Object) -> Stored:
         """
@@ -140,7 +142,11 @@ class CatalogWriter:
     async def change(self, actor: str) -> AsyncIterator[Change]:
         """Open the transaction of a change; those who follow the catalog are told at its end."""
         async with self._store.change(actor, self._changed) as change:
+            watched = change.canary
             yield change
+            still = watched is not None and change.canary == watched
+            if self.guard is not None and still and change.made:
+                await self.guard(change)
 
     async def prepared(self, before: Stored | None, value: Object) -> Object:
         """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from gateway import diff, hosts, kinds
 from gateway.catalog import not_found
 from gateway.model import Service
+from gateway.store.canaries import ROLLED_BACK
 from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, MeshError, NotFound
 
 
@@ -49,6 +50,15 @@ class Applied:
     changes: tuple[ObjectChange, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """Which edges have a change first, and what it is judged by."""
+
+    edges: tuple[str, ...]
+    rules: dict[str, float]
+    """Fields of `changes.canary.Rules`."""
+
+
 class _Planned(Exception):
     def __init__(self, applied: Applied) -> None:
         super().__init__()
@@ -61,6 +71,7 @@ class ConfigWriter:
     def __init__(self, store: CatalogStore, writer: CatalogWriter) -> None:
         self._store = store
         self._writer = writer
+        writer.guard = self._guard
 
     async def plan(self, actor: str, wanted: ChangeSet) -> Applied:
         """
@@ -76,9 +87,11 @@ class ConfigWriter:
         except _Planned as planned:
             return planned.applied
 
-    async def apply(self, actor: str, request: RequestId, wanted: ChangeSet) -> Applied:
+    async def apply(
+        self, actor: str, request: RequestId, wanted: ChangeSet, first: First | None = None
+    ) -> Applied:
         """
-        Make the catalog hold *wanted*; all of it or nothing.
+        Make the catalog hold *wanted*; all of it or nothing. Some edges have it *first*, if given.
 
         Raises:
             MeshError: As `ConfigService` says.
@@ -88,9 +101,68 @@ class ConfigWriter:
             repeated = await self._writer.answered(change, request)
             if repeated is not None:
                 return Applied(first_revision=repeated + 1, revision=repeated, changes=())
+            if first is not None and change.canary is not None:
+                raise _in_progress(change.canary, "another change can't be watched meanwhile")
+            if first is not None:
+                change.have_first(first.edges)
             applied = await self._apply(change, wanted)
+            if first is not None and applied.changes:
+                await change.begin_canary(first.rules)
             await self._writer.remember(change, request, "", applied.revision)
             return applied
+
+    async def end_canary(self, actor: str, revision: int, state: str, reason: str) -> bool:
+        """
+        Promote a change that some edges had first, or roll it back; False: it had ended.
+
+        Args:
+            state: `PROMOTED` or `ROLLED_BACK`.
+
+        Raises:
+            MeshError: The database is away.
+
+        """
+        async with self._writer.change(actor) as change:
+            if change.canary != revision:
+                return False
+            if state == ROLLED_BACK:
+                await self._undo(change, change)
+            await change.end_canary(state, reason)
+            return True
+
+    async def _guard(self, change: Change) -> None:
+        """
+        Refuse *change* if what some edges have first couldn't be undone after it.
+
+        One that undoes all of it ends the watch.
+        """
+        assert change.canary is not None, "only asked while there is one"
+        _, before = await change.watched()
+        await change.load(before)
+        now = {name: await change.get(name) for name in before}
+        if all((stored.value if stored else None) == before[name] for name, stored in now.items()):
+            await change.end_canary(ROLLED_BACK, f"undone by {change.actor}")
+            return
+        for one in change.made:
+            if one.object in before:
+                raise _in_progress(change.canary, f"{one.object} is part of it")
+        try:
+            async with change.attempt() as attempt:
+                await self._undo(change, attempt)
+        except MeshError as error:
+            why = f"it could not be undone any more: {error}"
+            raise _in_progress(change.canary, why) from None
+
+    async def _undo(self, known: Change, change: Change) -> None:
+        """Make, in *change*, the objects that *known* says are watched what they were before."""
+        _, before = await known.watched()
+        await change.load(before)
+        there = {name for name in before if await change.get(name) is not None}
+        wanted = ChangeSet(
+            objects=tuple(value for value in before.values() if value is not None),
+            deletes=tuple(n for n, value in before.items() if value is None and n in there),
+        )
+        await self._apply(change, wanted)
 
     async def roll_back(
         self, actor: str, request: RequestId, revision: int, *, validate_only: bool
@@ -301,3 +373,11 @@ async def _check_references(change: Change, after: dict[str, Stored | None]) -> 
                 object=referring[0],
                 needs=name,
             )
+
+
+def _in_progress(canary: int, why: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        "CANARY_IN_PROGRESS",
+        f"Some edges have changes/{canary} first, and it is watched: {why}. Wait for its end.",
+        change=f"changes/{canary}",
+    )

@@ -14,7 +14,7 @@ import structlog
 from opentelemetry import metrics
 
 from gateway.changes.batch import Batch
-from gateway.changes.linger import Lingering
+from gateway.changes.hold import Hold, Holding
 from gateway.compile.compiler import Compiled, compile_all, compile_changes
 from gateway.compile.descriptors import InvalidDescriptors
 from gateway.compile.inputs import Inputs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.changes.receipts import Receipts, Refused
     from gateway.compile.options import EdgeOptions
     from gateway.model import Catalog, Endpoint, Object
+    from gateway.store.canaries import CanaryStore
     from gateway.store.catalog import CatalogStore, Revision
 
 REVISIONS_AT_ONCE = 500
@@ -58,15 +59,22 @@ class Control:
         receipts: Receipts,
         poll: timedelta,
         linger: timedelta = timedelta(0),
+        canaries: CanaryStore | None = None,
     ) -> None:
         """*linger* is how long clusters that nothing points at any more stay at the edges."""
         self._store = store
+        self._canaries = canaries
         self._feed = feed
         self._receipts = receipts
         self._preflight: Preflight | None = None
         self._options = options
+        self.holding = Holding(linger.total_seconds())
+        """What some edges have first."""
+
+        self.holds = asyncio.Event()
+        """Set while there is something."""
+
         self._poll_s = poll.total_seconds()
-        self._lingering = Lingering(linger.total_seconds())
         self._compiled = Compiled()
         self._inputs = Inputs()
         self._reflected = Reflected()
@@ -209,9 +217,33 @@ class Control:
         overlaid = self._reflected.over(catalog.services)
         catalog = catalog.with_objects(catalog.revision, overlaid) if overlaid else catalog
         self._inputs = dataclasses.replace(self._inputs, catalog=catalog)
+        if self._canaries is not None:
+            await self._hold_as_before(self._canaries)
         self._publish(compile_all(self._inputs, self._options))
         if self._preflight is not None:
             self._preflight.begin(self._compiled)
+
+    async def _hold_as_before(self, canaries: CanaryStore) -> None:
+        row = await canaries.watched()
+        if row is not None and row.revision <= self._inputs.catalog.revision:
+            before = await canaries.before(row)
+            hold = Hold(
+                first=row.first_revision,
+                last=row.revision,
+                edges=frozenset(row.edges),
+                before=before | self._reflected.over(before),
+            )
+            self.holding.begin(hold, self._inputs, self._options)
+
+    def release(self, hold: Hold, *, widen: bool) -> None:
+        """Give all what some edges had first; with *widen* the others' receipts are awaited."""
+        if self.holding.hold is not hold:
+            return
+        self.holding.end()
+        if widen:
+            self._receipts.widen(hold.last)
+        self._publish(self._compiled)
+        self._receipts.step()
 
     async def run(self) -> None:
         """Follow changes until cancelled."""
@@ -227,7 +259,7 @@ class Control:
         loop = asyncio.get_running_loop()
         looked = loop.time() + self._poll_s
         while not self._wake.is_set() and not self._look:
-            gone = self._lingering.deadline() or looked
+            gone = self.holding.deadline() or looked
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(gone, looked)):
                     await self._wake.wait()
@@ -287,6 +319,7 @@ class Control:
             self._changed.add(one.object.partition("/routes/")[0])
             batch = self._changes.setdefault(one.change_first, Batch(one.change_first))
             batch.add(one)
+        self.holding.note(revisions, self._inputs.catalog)
         newest = revisions[-1].revision
         objects = {one.object: one.stored.value if one.stored else None for one in revisions}
         catalog = self._inputs.catalog.with_objects(newest, objects | self._reflected.over(objects))
@@ -300,6 +333,7 @@ class Control:
         revision = inputs.catalog.revision
         try:
             compiled = compile_changes(self._compiled, inputs, self._options, changed, moved)
+            self.holding.compile(self._compiled, inputs, self._options, changed, moved)
         except InvalidDescriptors as error:
             # Refused when it was written; should it come by another way, the rest stays live.
             log.error("compile_failed", revision=revision, error=str(error))  # noqa: TRY400
@@ -312,7 +346,11 @@ class Control:
         elif self._preflight is not None:
             self._preflight.follow(compiled)  # Keys and endpoints wait for nobody.
         for batch in batches.values():
-            self._receipts.published(batch.first, batch.last, compiled.touched, batch.clusters)
+            hold = self.holding.hold
+            only = hold.edges if hold is not None and hold.first == batch.first else None
+            self._receipts.published(
+                batch.first, batch.last, compiled.touched, batch.clusters, only
+            )
             if receipt is not None:
                 self._receipts.add(batch.last, receipt)
         self._publish(compiled)
@@ -325,7 +363,12 @@ class Control:
     def _publish(self, compiled: Compiled) -> None:
         self._compiled = compiled
         self._publish_edge()
-        self._feed.publish(Flavour.PROXYLESS, compiled.proxyless)
+        others = self.holding.compiled or compiled
+        self._feed.publish(Flavour.PROXYLESS, others.proxyless)
+        if self.holding.hold is not None:
+            self.holds.set()
+        else:
+            self.holds.clear()
         self._unfrozen += len(compiled.touched["edge"])
         if self._unfrozen >= FROZEN_AT_ONCE:
             # A full collection walks all there is, 0.3 s with 100,000 routes, and everything
@@ -335,5 +378,4 @@ class Control:
             self._unfrozen = 0
 
     def _publish_edge(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._feed.publish(Flavour.EDGE, self._lingering.over(self._compiled.edge, now))
+        self.holding.publish(self._feed, self._compiled, asyncio.get_running_loop().time())

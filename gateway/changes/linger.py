@@ -47,6 +47,16 @@ class Lingering:
         kept = [(key, item) for (key, _), (_, item) in self._going.items()]
         return snapshot.changed(snapshot.revision, kept)
 
+    def fork(self) -> Lingering:
+        """Return the same for some of the edges, who are served something else."""
+        fork = Lingering(self._seconds)
+        fork._before, fork._going = self._before, dict(self._going)
+        return fork
+
+    def join(self, fork: Lingering) -> None:
+        """Have what went from a fork that ends stay for all."""
+        self._going = {**fork._going, **self._going}
+
     def deadline(self) -> float | None:
         """Return when the next of it goes for good; None: there is nothing."""
         return min((until for until, _ in self._going.values()), default=None)

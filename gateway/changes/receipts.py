@@ -66,6 +66,9 @@ class Tracked:
     clusters: frozenset[str]
     """Clusters whose next request is served by it."""
 
+    held: bool = False
+    """It is on its way to some nodes only."""
+
     receipts: dict[str, Receipt] = field(default_factory=dict)
     """By node."""
 
@@ -106,9 +109,11 @@ class Receipts:
         last: int,
         touched: Mapping[str, frozenset[Name]],
         clusters: Iterable[str],
+        only: Collection[str] | None = None,
     ) -> None:
-        """Take note of a change that is on its way from now on."""
+        """Take note of a change that is on its way from now on, to these nodes *only* if given."""
         change = Tracked(first=first, last=last, touched=touched, clusters=frozenset(clusters))
+        change.held = only is not None
         self._changes[last] = change
         while len(self._changes) > CHANGES_MAX:
             _, oldest = self._changes.popitem(last=False)
@@ -116,10 +121,26 @@ class Receipts:
                 node.waiting = [one for one in node.waiting if one is not oldest]
                 node.unserved = [one for one in node.unserved if one is not oldest]
         self._nodes = {name: node for name, node in self._nodes.items() if node.streams > 0}
-        for name, node in self._nodes.items():
-            change.receipts[name] = Receipt(node=name, flavour=node.flavour)
-            node.waiting.append(change)
+        self._await(change, only)
         self._wake()
+
+    def widen(self, revision: int) -> None:
+        """Take note that a change is on its way to those who didn't have it yet, too."""
+        change = self._changes.get(revision)
+        if change is not None:
+            change.held = False
+            self._await(change, None)
+        self._wake()
+
+    def step(self) -> None:
+        """Tell those who watch that something besides the receipts is new."""
+        self._wake()
+
+    def _await(self, change: Tracked, only: Collection[str] | None) -> None:
+        for name, node in self._nodes.items():
+            if name not in change.receipts and (only is None or name in only):
+                change.receipts[name] = Receipt(node=name, flavour=node.flavour)
+                node.waiting.append(change)
 
     def add(self, revision: int, receipt: Receipt) -> None:
         """Add a receipt that is complete to a change."""

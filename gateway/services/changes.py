@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aerofusion.gateway.v1 import change_service_pb2 as rpc
 from aerofusion.gateway.v1 import change_service_pb2_grpc
 from gateway.changes import blame
+from gateway.store.canaries import PROMOTED, WATCHED
 from meshkit.errors import InvalidInput, NotFound, Overloaded
 
 
@@ -107,9 +108,13 @@ class ChangeService(change_service_pb2_grpc.ChangeServiceServicer):
         shown = rpc.Change()
         while True:
             wake.clear()
+            if made.canary == WATCHED:
+                made = await self._made(f"changes/{made.last}")  # Has it ended?
             tracked = self._receipts.of(made.last)
             published = tracked is not None or made.last <= self._checked()
             done = published and (tracked is None or not self._receipts.pending(tracked))
+            held = tracked is not None and tracked.held and made.canary == PROMOTED
+            done = done and made.canary != WATCHED and not held
             change = self._change(made)
             if change != shown:
                 shown = change
@@ -128,6 +133,7 @@ class ChangeService(change_service_pb2_grpc.ChangeServiceServicer):
             actor=made.actor,
             objects=made.objects[:OBJECTS_MAX],
             state=self._state(made, tracked),
+            reason=made.reason,
         )
         change.create_time.FromDatetime(made.create_time)
         if tracked is not None:
@@ -136,6 +142,8 @@ class ChangeService(change_service_pb2_grpc.ChangeServiceServicer):
         return change
 
     def _state(self, made: ChangeMade, tracked: Tracked | None) -> rpc.Change.State.ValueType:
+        if made.canary == PROMOTED and tracked is not None and tracked.held:
+            return rpc.Change.STATE_CANARY  # This replica's others are about to get it.
         if made.canary in _STATES:
             return _STATES[made.canary]
         if tracked is None:

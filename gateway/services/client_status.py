@@ -91,7 +91,7 @@ class ClientStatusDiscovery:
         config.node.id = session.node_id
         config.node.user_agent_name = session.user_agent.partition(" ")[0]
         config.client_scope = session.flavour.value
-        newest = self._feed.newest(session.flavour, session.peer)
+        newest = self._feed.newest(session.flavour, session.peer, session.node_id)
         for kind in RESOURCE_TYPES:
             subscription = session.plan.subscriptions.get(kind)
             if subscription is None:

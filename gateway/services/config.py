@@ -12,7 +12,7 @@ from gateway.changes import blame
 from gateway.compile.descriptors import InvalidDescriptors
 from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter, about
 from gateway.model import Catalog, Object
-from gateway.services import convert
+from gateway.services import canaries, convert
 from gateway.services.catalog import PAGE_SIZE_MAX, request_id
 from meshkit import paging
 from meshkit.authz import current_caller
@@ -37,7 +37,16 @@ SERVICE: Final = "aerofusion.gateway.v1.ConfigService"
 class ConfigService(config_service_pb2_grpc.ConfigServiceServicer):
     """Objects of every kind, for operators."""
 
-    def __init__(self, store: CatalogStore, writer: ConfigWriter, *, try_out: TryOut) -> None:
+    def __init__(
+        self,
+        store: CatalogStore,
+        writer: ConfigWriter,
+        *,
+        try_out: TryOut,
+        edges: Callable[[], frozenset[str]],
+    ) -> None:
+        """*edges* returns the node ids of the edges connected here."""
+        self._edges = edges
         self._store = store
         self._writer = writer
         self._try_out = try_out
@@ -101,14 +110,11 @@ class ConfigService(config_service_pb2_grpc.ConfigServiceServicer):
     async def ApplyChange(  # noqa: N802
         self, request: rpc.ApplyChangeRequest, context: Context
     ) -> rpc.ApplyChangeResponse:
-        if request.HasField("canary"):
-            raise InvalidInput(
-                "INVALID_CHANGE",
-                "Changes reach all edges at once; a canary is not served yet.",
-                field_violations={"canary": "is not served yet"},
-            )
         wanted = _change_set(request.change_set)
-        applied = await self._writer.apply(_actor(), request_id(request), wanted)
+        first = None
+        if request.HasField("canary"):
+            first = canaries.first_in(request.canary, request.change_set, self._edges())
+        applied = await self._writer.apply(_actor(), request_id(request), wanted, first)
         return rpc.ApplyChangeResponse(
             change=change_name(applied),
             revision=applied.revision,

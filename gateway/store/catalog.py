@@ -171,10 +171,13 @@ class CatalogStore:
         with unavailable_on_lost_connection():
             async with self._pool.acquire() as connection:
                 async with connection.transaction():
-                    revision = await connection.fetchval(
-                        "SELECT revision FROM catalog_state FOR UPDATE"
+                    state = await connection.fetchrow(
+                        "SELECT revision, canary FROM catalog_state FOR UPDATE"
                     )
-                    change = Change(connection, actor=actor, revision=revision)
+                    assert state is not None, "the first migration makes it"
+                    change = Change(
+                        connection, actor=actor, revision=state["revision"], canary=state["canary"]
+                    )
                     yield change
                     await change.flush()
                 # Before the connection goes back, which takes a round trip.

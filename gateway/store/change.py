@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.kinds import BY_CLASS
 from gateway.model import Object, Service
-from gateway.store import audit, codec, pending
+from gateway.store import audit, canaries, codec, pending
+from gateway.store.canaries import CanaryRow
 from gateway.store.pending import Pending
 from gateway.store.rows import (
     OBJECTS,
@@ -22,7 +24,7 @@ from gateway.store.rows import (
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
     import asyncpg
 
@@ -42,7 +44,12 @@ class Change:
     could depend on it.
     """
 
-    def __init__(self, connection: Connection, *, actor: str, revision: int) -> None:
+    def __init__(
+        self, connection: Connection, *, actor: str, revision: int, canary: int | None = None
+    ) -> None:
+        self.canary = canary
+        """The last revision of a change that some edges have first, if there is one."""
+
         self.revision = revision
         """The newest revision, those of this change included."""
         self.first = revision + 1
@@ -52,7 +59,9 @@ class Change:
         """What this change made, oldest first."""
 
         self._connection = connection
-        self._actor = actor
+        self.actor = actor
+        """Who makes it."""
+
         self._now = datetime.now(UTC)
         self._known: dict[str, Stored | None] = {}
         """Objects as they are by now; None: not there."""
@@ -61,13 +70,74 @@ class Change:
         self._pending: dict[str, Pending] = {}
         self._sets: dict[str, bytes] = {}
         self._tail: audit.Tail | None = None
+        self._told: dict[str, Any] | None = None
+        """Which edges have it first, as revisions keep it."""
+
+    def have_first(self, edges: Collection[str]) -> None:
+        """Have all that this change is going to make reach *edges* first; `begin_canary` follows."""
+        assert not self.made, "comes first"
+        self._told = {"edges": list(edges)}
+
+    async def begin_canary(self, rules: dict[str, float]) -> None:
+        """Have what this change has made be watched, and judged by *rules*."""
+        assert self._told is not None, "follows have_first"
+        await self.flush()
+        await canaries.begin(
+            self._connection,
+            first=self.first,
+            last=self.revision,
+            edges=self._told["edges"],
+            rules=rules,
+            now=self._now,
+        )
+        self.canary = self.revision
+
+    async def end_canary(self, state: str, reason: str) -> None:
+        """Let what some edges had first be for all, or no more; with an audit record."""
+        assert self.canary is not None, "there is one"
+        await self.flush()
+        await canaries.end(
+            self._connection,
+            self.canary,
+            state=state,
+            reason=reason,
+            end_revision=self.revision if self.made else 0,
+            now=self._now,
+        )
+        await audit.record(
+            self._connection,
+            actor=self.actor,
+            action=f"canary.{state}",
+            resource=f"changes/{self.canary}",
+            detail={"reason": reason},
+        )
+        self._tail = None
+        self.canary = None
+
+    async def watched(self) -> tuple[CanaryRow, dict[str, Object | None]]:
+        """Return the change that some edges have first, and what its objects were before it."""
+        assert self.canary is not None, "there is one"
+        await self.flush()
+        row = await canaries.read(self._connection, self.canary)
+        return row, await canaries.before(self._connection, row.first_revision, row.revision)
+
+    @contextlib.asynccontextmanager
+    async def attempt(self) -> AsyncIterator[Change]:
+        """Open a change on top of this one of which nothing stays."""
+        await self.flush()
+        transaction = self._connection.transaction()
+        await transaction.start()
+        try:
+            yield Change(self._connection, actor=self.actor, revision=self.revision)
+        finally:
+            await transaction.rollback()
 
     async def answered(self, request_id: str) -> Answered | None:
         """Return what the actor's earlier request with this id came to."""
         row = await self._connection.fetchrow(
             "SELECT digest, object, revision FROM request_ids"
             " WHERE actor = $1 AND request_id = $2 AND create_time > $3",
-            self._actor,
+            self.actor,
             request_id,
             self._now - REQUEST_IDS_KEPT,
         )
@@ -82,7 +152,7 @@ class Change:
             " INSERT INTO request_ids (actor, request_id, digest, object, revision, create_time)"
             " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (actor, request_id) DO UPDATE SET"
             " digest = $3, object = $4, revision = $5, create_time = $6",
-            self._actor,
+            self.actor,
             request_id,
             digest,
             name,
@@ -232,9 +302,10 @@ class Change:
             list(self._pending.values()),
             self._sets,
             tail=self._tail,
-            actor=self._actor,
+            actor=self.actor,
             now=self._now,
             first=self.first,
+            canary=self._told,
         )
         self._pending, self._sets = {}, {}
 
@@ -270,8 +341,9 @@ class Change:
                 object=name,
                 action=action,
                 stored=after,
-                actor=self._actor,
+                actor=self.actor,
                 create_time=self._now,
                 change_first=self.first,
+                canary=self._told,
             )
         )

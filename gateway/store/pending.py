@@ -38,8 +38,8 @@ WITH given AS (
     UPDATE catalog_state SET revision = $11
 ), revised AS (
     INSERT INTO revisions (revision, object, action, content, etag, actor,
-                           object_create_time, create_time, change_first)
-    SELECT revision, name, action, content, etag, $12, create_time, $10, $13 FROM given
+                           object_create_time, create_time, change_first, canary)
+    SELECT revision, name, action, content, etag, $12, create_time, $10, $13, $20 FROM given
 )
 INSERT INTO audit_log (seq, create_time, actor, action, resource, detail, previous_hash, hash)
 SELECT seq, $10, $12, action, resource, detail, previous_hash, hash
@@ -86,6 +86,7 @@ async def write(
     actor: str,
     now: datetime,
     first: int,
+    canary: Mapping[str, Any] | None = None,
 ) -> audit.Tail:
     """
     Write revisions with their audit records; no object is among them twice.
@@ -93,6 +94,7 @@ async def write(
     Args:
         sets: Descriptor sets by their hash.
         first: The first revision of the change.
+        canary: Which edges have it first.
 
     """
     records = []
@@ -127,5 +129,6 @@ async def write(
         [one.detail for one in records],
         [one.previous_hash for one in records],
         [one.hash for one in records],
+        canary,
     )
     return tail

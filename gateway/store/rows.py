@@ -59,7 +59,7 @@ class Revision:
     """The first revision of the change it is part of."""
 
     canary: dict[str, Any] | None = None
-    """Which edges get the change first; on its last revision only."""
+    """Which edges get the change first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,7 +227,8 @@ class AggregatedDiscovery:
                 await reader
                 return
             session.wake.clear()
-            session.plan.on_snapshot(self._feed.newest(session.flavour, session.peer))
+            newest = self._feed.newest(session.flavour, session.peer, session.node_id)
+            session.plan.on_snapshot(newest)
             acked = session.plan.acked_revision
             pushes = session.plan.step(loop.time())
             self._receive(session, pushes, acked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.xds import names
@@ -100,6 +100,8 @@ class Feed:
         self._views_of: Snapshot | None = None
         self._views: dict[str, Snapshot] = {}
         """By SPIFFE id, what is left of `_views_of`."""
+
+        self._first: _First | None = None
         self._wakers: dict[Flavour, set[Callable[[], None]]] = {f: set() for f in Flavour}
 
     def publish(self, flavour: Flavour, snapshot: Snapshot) -> None:
@@ -113,11 +115,47 @@ class Feed:
         served = self.verdicts[flavour].apply(self._compiled[flavour])
         if served is not self._served[flavour]:
             self._served[flavour] = served
-            for wake in list(self._wakers[flavour]):
-                wake()
+            self._wake(flavour)
+        if flavour is Flavour.EDGE and self._first is not None:
+            self._first.verdicts.adopt(self.verdicts[flavour])
+            if self._first.reconsider():
+                self._wake(flavour)
 
-    def newest(self, flavour: Flavour, peer: str = "") -> Snapshot:
-        """Return what is to be served now, to the client with the SPIFFE id *peer* if that matters."""
+    def serve_first(self, nodes: frozenset[str], snapshot: Snapshot | None) -> None:
+        """Give edges of these names *snapshot*, whatever the others get; None: what all get."""
+        before, ours = self._first, self.verdicts[Flavour.EDGE]
+        if snapshot is None:
+            self._first = None
+            if before is not None:
+                ours.absorb(before.verdicts)
+                self.reconsider(Flavour.EDGE)
+                self._wake(Flavour.EDGE)
+            return
+        if before is None or before.nodes != nodes:
+            self._first = _First(nodes=nodes, verdicts=ours.fork())
+            self._wake(Flavour.EDGE)
+        assert self._first is not None, "made above"
+        if self._first.compiled is not snapshot:
+            self._first.compiled = snapshot
+            self._first.verdicts.forget(snapshot)
+            self.reconsider(Flavour.EDGE)
+
+    def _wake(self, flavour: Flavour) -> None:
+        for wake in list(self._wakers[flavour]):
+            wake()
+
+    def newest(self, flavour: Flavour, peer: str = "", node: str = "") -> Snapshot:
+        """
+        Return what is to be served now.
+
+        Args:
+            peer: The client's SPIFFE id, if that matters.
+            node: Its name, if that matters.
+
+        """
+        first = self._first
+        if first is not None and flavour is Flavour.EDGE and node in first.nodes:
+            return first.served
         snapshot = self._served[flavour]
         if flavour is not Flavour.PROXYLESS or not peer:
             return snapshot
@@ -166,20 +204,44 @@ class Feed:
         """
         subscription = plan.subscriptions.get(kind)
         out = subscription.pending if subscription else None
-        verdicts, changed = self.verdicts[flavour], False
+        told, changed = self._told(flavour, node_id), False
         if subscription is None and request.held:
-            changed = verdicts.vouch(kind, request.held)
+            for verdicts in told:
+                changed = verdicts.vouch(kind, request.held) or changed
         refusals = plan.on_request(kind, request, now)
         accepted = out is not None and request.nonce == out.nonce and not request.error
-        if refusals:
-            verdicts.refuse(refusals, node_id=node_id, time=time)
-        elif accepted and out is not None:
-            changed = verdicts.accept(out) or changed
+        for verdicts in told:
+            if refusals:
+                verdicts.refuse(refusals, node_id=node_id, time=time)
+            elif accepted and out is not None:
+                changed = verdicts.accept(out, wanted=verdicts is not told[0]) or changed
         if refusals or changed:
             self.reconsider(flavour)
         if request.error or self.doubts.of(node_id):
             self.doubts.note(node_id, plan.doubtful())
         return Heard(refusals=refusals, accepted=accepted)
+
+    def _told(self, flavour: Flavour, node_id: str) -> list[Verdicts]:
+        """Return whom a client's word is for; the first is of those who are served the same."""
+        ours, first = self.verdicts[flavour], self._first
+        if flavour is not Flavour.EDGE or first is None:
+            return [ours]
+        return [first.verdicts, ours] if node_id in first.nodes else [ours, first.verdicts]
+
+
+@dataclass(slots=True, kw_only=True)
+class _First:
+    """Edges that have a change before the others, and what they are served."""
+
+    nodes: frozenset[str]
+    verdicts: Verdicts
+    compiled: Snapshot = field(default_factory=Snapshot)
+    served: Snapshot = field(default_factory=Snapshot)
+
+    def reconsider(self) -> bool:
+        """Apply the verdicts anew; returns whether something else is served."""
+        before, self.served = self.served, self.verdicts.apply(self.compiled)
+        return before is not self.served
 
 
 def without(snapshot: Snapshot, services: Collection[str]) -> Snapshot:

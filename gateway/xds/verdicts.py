@@ -75,10 +75,41 @@ class Verdicts:
         self._snapshot = Snapshot()
         """What `forget` was last told of."""
 
-    def accept(self, push: Push) -> bool:
-        """Take note of an acknowledged response; returns whether that changes what is served."""
+    def fork(self) -> Verdicts:
+        """Return what is known by now, for some of the clients, who are served something else."""
+        fork = Verdicts()
+        fork._accepted = dict(self._accepted)
+        fork._refused = dict(self._refused)
+        fork._foretold = dict(self._foretold)
+        fork._snapshot = self._snapshot
+        return fork
+
+    def adopt(self, other: Verdicts) -> None:
+        """Take note of what *other*'s clients refuse, as far as it is wanted here."""
+        for verdict in other.refused():
+            kind, name = verdict.refusal.kind, verdict.refusal.resource.name
+            if self._snapshot.of(kind).get(name) == verdict.refusal.resource:
+                self.learn((kind.key, name), verdict)
+
+    def absorb(self, fork: Verdicts) -> None:
+        """Take note, at the end of a fork, of what was accepted there and is wanted here."""
+        for (key, name), item in fork._accepted.items():
+            if self._accepted.get((key, name)) is item:
+                continue
+            if self._snapshot.of(BY_KEY[key]).get(name) == item:
+                self._accept((key, name), item)
+
+    def accept(self, push: Push, *, wanted: bool = False) -> bool:
+        """
+        Take note of an acknowledged response; returns whether that changes what is served.
+
+        With *wanted*, of the contents only that are wanted here.
+        """
         changed = False
+        table = self._snapshot.of(push.kind)
         for item in push.upserts:
+            if wanted and table.get(item.name) != item:
+                continue
             changed = self._accept((push.kind.key, item.name), item) or changed
         return changed
 

@@ -1,12 +1,19 @@
 """Changes of many objects at once, on a real PostgreSQL, over the operator's socket."""
 
+import asyncio
+
 import grpc
 import pytest
 from google.protobuf import json_format
 
+from aerofusion.gateway.v1 import (
+    change_service_pb2,
+    change_service_pb2_grpc,
+    object_pb2,
+    revision_pb2,
+)
 from aerofusion.gateway.v1 import config_service_pb2 as rpc
 from aerofusion.gateway.v1 import config_service_pb2_grpc as stubs
-from aerofusion.gateway.v1 import object_pb2, revision_pb2
 from meshkit.status import from_rpc_error
 
 
@@ -180,10 +187,37 @@ async def test_an_etag_guards_each_object(config):
     assert (await refused(apply(config, stale))).reason == "ETAG_MISMATCH"
 
 
-async def test_a_canary_is_refused_rather_than_ignored(config):
+async def test_a_canary_that_no_edge_could_have_is_refused(config):
     request = rpc.ApplyChangeRequest(change_set=change_set(SHOP), canary=rpc.Canary(percent=10))
+    assert (await refused(config.ApplyChange(request))).reason == "CANARY_WITHOUT_EDGES"
+    request.canary.percent = 100
     assert (await refused(config.ApplyChange(request))).reason == "INVALID_CHANGE"
     assert await listed(config) == []
+
+
+async def test_a_canary_without_evidence_is_never_promoted_and_says_why(config, operator):
+    changes = change_service_pb2_grpc.ChangeServiceStub(operator)
+    request = rpc.ApplyChangeRequest(
+        change_set=change_set(SHOP), canary=rpc.Canary(edges=["edge"], bake_time={"seconds": 1})
+    )
+    made = (await config.ApplyChange(request)).change
+
+    async def change():
+        asked = change_service_pb2.GetChangeRequest(name=made)
+        return (await changes.GetChange(asked)).change
+
+    async with asyncio.timeout(20):
+        while True:
+            if "has not acknowledged it" in (await change()).reason:
+                break
+            await asyncio.sleep(0.02)  # polls
+    assert (await change()).state == change_service_pb2.Change.STATE_CANARY
+    mended = {"service": {**SHOP["service"], "grpc_services": ["t.v1.Other"]}}
+    assert (await refused(apply(config, mended))).reason == "CANARY_IN_PROGRESS"
+    await apply(config, deletes=["services/shop"])
+    assert (await change()).state == change_service_pb2.Change.STATE_ROLLED_BACK
+    assert (await change()).reason.startswith("undone by ")
+    await apply(config, mended)
 
 
 async def test_a_service_takes_over_what_another_offered_that_goes_with_the_same_change(config):

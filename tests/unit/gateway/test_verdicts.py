@@ -92,18 +92,97 @@ def test_envoy_says_what_it_is_and_everything_else_is_a_grpc_client():
     assert Flavour.of("") is Flavour.PROXYLESS
 
 
+FIRST = frozenset({"first"})
+
+
+def heard(feed, node, *, refuse="", **versions):
+    """Have *node* be sent *versions*, and refuse one of them or acknowledge all."""
+    told = feed._told(Flavour.EDGE, node)
+    for verdicts in told:
+        if refuse:
+            verdicts.refuse([refusal(refuse, versions[refuse])], node_id=node, time=NOW)
+        else:
+            verdicts.accept(push(**versions), wanted=verdicts is not told[0])
+    feed.reconsider(Flavour.EDGE)
+
+
+def newest(feed, node):
+    found = feed.newest(Flavour.EDGE, node=node).of(CDS)
+    return {name: item.version for name, item in found.items()}
+
+
+def with_first(**versions):
+    """A feed whose edges have accepted a=1 and b=1, the first of which get *versions*."""
+    feed = Feed()
+    feed.publish(Flavour.EDGE, snapshot(a="1", b="1"))
+    heard(feed, "others", a="1", b="1")
+    feed.serve_first(FIRST, snapshot(**versions))
+    return feed
+
+
+def test_what_the_first_edges_accept_is_never_served_to_the_others():
+    feed = with_first(a="2", b="1")
+    heard(feed, "first", a="2")
+    feed.serve_first(frozenset(), None)
+    feed.publish(Flavour.EDGE, snapshot(a="3", b="1"))
+    heard(feed, "others", refuse="a", a="3")
+    assert newest(feed, "others") == newest(feed, "first") == {"a": "1", "b": "1"}
+
+
+def test_what_a_first_edge_refuses_is_withheld_from_the_other_first_ones_only():
+    feed = with_first(a="2", b="1", c="1")
+    heard(feed, "first", refuse="a", a="2")
+    heard(feed, "first", refuse="c", c="1")
+    assert newest(feed, "first") == {"a": "1", "b": "1"}
+    assert newest(feed, "others") == {"a": "1", "b": "1"}
+    assert not feed.verdicts[Flavour.EDGE].refused()
+
+
+def test_a_refusal_of_what_all_get_is_withheld_from_all_and_outlives_the_first_edges():
+    feed = with_first(a="2", b="1")
+    feed.publish(Flavour.EDGE, snapshot(a="1", b="2"))
+    feed.serve_first(FIRST, snapshot(a="2", b="2"))
+    heard(feed, "first", refuse="b", b="2")
+    assert (newest(feed, "first"), newest(feed, "others")) == (
+        {"a": "2", "b": "1"},
+        {"a": "1", "b": "1"},
+    )
+    feed.publish(Flavour.EDGE, snapshot(a="2", b="2"))
+    feed.serve_first(frozenset(), None)
+    assert newest(feed, "first") == newest(feed, "others") == {"a": "2", "b": "1"}
+
+
+def test_a_refusal_that_stands_is_kept_while_the_first_edges_have_another_content():
+    feed = Feed()
+    feed.publish(Flavour.EDGE, snapshot(a="1"))
+    heard(feed, "others", a="1")
+    feed.publish(Flavour.EDGE, snapshot(a="2"))
+    heard(feed, "others", refuse="a", a="2")
+    feed.serve_first(FIRST, snapshot(a="3"))
+    assert (newest(feed, "first"), newest(feed, "others")) == ({"a": "3"}, {"a": "1"})
+    feed.serve_first(frozenset(), None)
+    assert newest(feed, "first") == newest(feed, "others") == {"a": "1"}
+
+
+def test_what_the_first_edges_accepted_counts_once_it_is_for_all():
+    feed = with_first(a="2", b="1")
+    heard(feed, "first", a="2")
+    feed.publish(Flavour.EDGE, snapshot(a="2", b="1"))
+    feed.serve_first(frozenset(), None)
+    heard(feed, "others", refuse="a", a="2")
+    assert newest(feed, "first") == {"a": "2", "b": "1"}
+
+
 def test_what_is_refused_before_it_is_wanted_is_withheld_once_it_is():
     feed = Feed()
-    verdicts = feed.verdicts[Flavour.EDGE]
-    feed.publish(Flavour.EDGE, snapshot(a="1", b="1"))
-    verdicts.accept(push(a="1", b="1"))
-    verdicts.foretell([refusal("a", "2")], node_id="preflight", time=NOW)
-    assert served(verdicts, a="1", b="1") == {"a": "1", "b": "1"}
-    feed.publish(Flavour.EDGE, snapshot(a="2", b="2"))
-    assert {name: item.version for name, item in feed.newest(Flavour.EDGE).of(CDS).items()} == {
-        "a": "1",
-        "b": "2",
-    }
+    feed.publish(Flavour.EDGE, snapshot(a="1"))
+    heard(feed, "others", a="1")
+    feed.verdicts[Flavour.EDGE].foretell([refusal("a", "2")], node_id="preflight", time=NOW)
+    assert newest(feed, "others") == {"a": "1"}
+    feed.publish(Flavour.EDGE, snapshot(a="2"))
+    assert newest(feed, "others") == {"a": "1"}
+    feed.serve_first(FIRST, snapshot(a="2"))
+    assert newest(feed, "first") == {"a": "1"}
 
 
 def test_the_last_accepted_is_kept_over_one_foretold_refusal_after_another():

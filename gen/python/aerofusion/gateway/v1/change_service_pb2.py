@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*aerofusion/gateway/v1/change_service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\" \n\x10GetChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x11GetChangeResponse\x12-\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Change\"\"\n\x12WatchChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x13WatchChangeResponse\x12-\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Change\"\x93\x03\n\x06\x43hange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_revision\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07objects\x18\x06 \x03(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.aerofusion.gateway.v1.Change.State\x12\x30\n\x08receipts\x18\x08 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Receipt\"\x99\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_PREFLIGHT\x10\x01\x12\x10\n\x0cSTATE_CANARY\x10\x02\x12\x15\n\x11STATE_ROLLING_OUT\x10\x03\x12\x10\n\x0cSTATE_ACTIVE\x10\x04\x12\x12\n\x0eSTATE_REJECTED\x10\x05\x12\x15\n\x11STATE_ROLLED_BACK\x10\x06\"\xa1\x02\n\x07Receipt\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\tsend_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x61\x63knowledge_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\twarm_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08refusals\x18\x06 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Refusal\x12\x12\n\nunaffected\x18\x07 \x01(\x08\"W\n\x07Refusal\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\"\x12\n\x10ListEdgesRequest\"?\n\x11ListEdgesResponse\x12*\n\x05\x65\x64ges\x18\x01 \x03(\x0b\x32\x1b.aerofusion.gateway.v1.Edge\"\xbd\x01\n\x04\x45\x64ge\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0f\n\x07\x66lavour\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x30\n\x08refusals\x18\x07 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Refusal2\xa6\x03\n\rChangeService\x12\x84\x01\n\tGetChange\x12\'.aerofusion.gateway.v1.GetChangeRequest\x1a(.aerofusion.gateway.v1.GetChangeResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/gateway/v1/{name=changes/*}\x12\x92\x01\n\x0bWatchChange\x12).aerofusion.gateway.v1.WatchChangeRequest\x1a*.aerofusion.gateway.v1.WatchChangeResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/gateway/v1/{name=changes/*}:watch0\x01\x12y\n\tListEdges\x12\'.aerofusion.gateway.v1.ListEdgesRequest\x1a(.aerofusion.gateway.v1.ListEdgesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/gateway/v1/edgesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*aerofusion/gateway/v1/change_service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\" \n\x10GetChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x11GetChangeResponse\x12-\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Change\"\"\n\x12WatchChangeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x13WatchChangeResponse\x12-\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1d.aerofusion.gateway.v1.Change\"\xa3\x03\n\x06\x43hange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_revision\x18\x02 \x01(\x03\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07objects\x18\x06 \x03(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.aerofusion.gateway.v1.Change.State\x12\x30\n\x08receipts\x18\x08 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Receipt\x12\x0e\n\x06reason\x18\t \x01(\t\"\x99\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_PREFLIGHT\x10\x01\x12\x10\n\x0cSTATE_CANARY\x10\x02\x12\x15\n\x11STATE_ROLLING_OUT\x10\x03\x12\x10\n\x0cSTATE_ACTIVE\x10\x04\x12\x12\n\x0eSTATE_REJECTED\x10\x05\x12\x15\n\x11STATE_ROLLED_BACK\x10\x06\"\xa1\x02\n\x07Receipt\x12\x0c\n\x04node\x18\x01 \x01(\t\x12-\n\tsend_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x61\x63knowledge_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\twarm_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nserve_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x08refusals\x18\x06 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Refusal\x12\x12\n\nunaffected\x18\x07 \x01(\x08\"W\n\x07Refusal\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\"\x12\n\x10ListEdgesRequest\"?\n\x11ListEdgesResponse\x12*\n\x05\x65\x64ges\x18\x01 \x03(\x0b\x32\x1b.aerofusion.gateway.v1.Edge\"\xbd\x01\n\x04\x45\x64ge\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0f\n\x07\x66lavour\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x30\n\x08refusals\x18\x07 \x03(\x0b\x32\x1e.aerofusion.gateway.v1.Refusal2\xa6\x03\n\rChangeService\x12\x84\x01\n\tGetChange\x12\'.aerofusion.gateway.v1.GetChangeRequest\x1a(.aerofusion.gateway.v1.GetChangeResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/gateway/v1/{name=changes/*}\x12\x92\x01\n\x0bWatchChange\x12).aerofusion.gateway.v1.WatchChangeRequest\x1a*.aerofusion.gateway.v1.WatchChangeResponse\"*\x82\xd3\xe4\x93\x02$\x12\"/gateway/v1/{name=changes/*}:watch0\x01\x12y\n\tListEdges\x12\'.aerofusion.gateway.v1.ListEdgesRequest\x1a(.aerofusion.gateway.v1.ListEdgesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/gateway/v1/edgesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,19 +48,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHCHANGERESPONSE']._serialized_start=270
   _globals['_WATCHCHANGERESPONSE']._serialized_end=338
   _globals['_CHANGE']._serialized_start=341
-  _globals['_CHANGE']._serialized_end=744
-  _globals['_CHANGE_STATE']._serialized_start=591
-  _globals['_CHANGE_STATE']._serialized_end=744
-  _globals['_RECEIPT']._serialized_start=747
-  _globals['_RECEIPT']._serialized_end=1036
-  _globals['_REFUSAL']._serialized_start=1038
-  _globals['_REFUSAL']._serialized_end=1125
-  _globals['_LISTEDGESREQUEST']._serialized_start=1127
-  _globals['_LISTEDGESREQUEST']._serialized_end=1145
-  _globals['_LISTEDGESRESPONSE']._serialized_start=1147
-  _globals['_LISTEDGESRESPONSE']._serialized_end=1210
-  _globals['_EDGE']._serialized_start=1213
-  _globals['_EDGE']._serialized_end=1402
-  _globals['_CHANGESERVICE']._serialized_start=1405
-  _globals['_CHANGESERVICE']._serialized_end=1827
+  _globals['_CHANGE']._serialized_end=760
+  _globals['_CHANGE_STATE']._serialized_start=607
+  _globals['_CHANGE_STATE']._serialized_end=760
+  _globals['_RECEIPT']._serialized_start=763
+  _globals['_RECEIPT']._serialized_end=1052
+  _globals['_REFUSAL']._serialized_start=1054
+  _globals['_REFUSAL']._serialized_end=1141
+  _globals['_LISTEDGESREQUEST']._serialized_start=1143
+  _globals['_LISTEDGESREQUEST']._serialized_end=1161
+  _globals['_LISTEDGESRESPONSE']._serialized_start=1163
+  _globals['_LISTEDGESRESPONSE']._serialized_end=1226
+  _globals['_EDGE']._serialized_start=1229
+  _globals['_EDGE']._serialized_end=1418
+  _globals['_CHANGESERVICE']._serialized_start=1421
+  _globals['_CHANGESERVICE']._serialized_end=1843
 # @@protoc_insertion_point(module_scope)

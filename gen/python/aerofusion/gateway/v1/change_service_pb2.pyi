@@ -165,6 +165,7 @@ class Change(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     RECEIPTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`changes/{revision}`, with its last revision."""
     first_revision: _builtins.int
@@ -175,6 +176,10 @@ class Change(_message.Message):
     """Who made it: a token's subject or a SPIFFE id."""
     state: Global___Change.State.ValueType
     """How far it has come as a whole."""
+    reason: _builtins.str
+    """Of a change that some edges had first: what keeps it from all, or why it was promoted or rolled
+    back. Empty: nothing does.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""
@@ -198,10 +203,11 @@ class Change(_message.Message):
         objects: _abc.Iterable[_builtins.str] | None = ...,
         state: Global___Change.State.ValueType = ...,
         receipts: _abc.Iterable[Global___Receipt] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "first_revision", b"first_revision", "name", b"name", "objects", b"objects", "receipts", b"receipts", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "first_revision", b"first_revision", "name", b"name", "objects", b"objects", "reason", b"reason", "receipts", b"receipts", "revision", b"revision", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

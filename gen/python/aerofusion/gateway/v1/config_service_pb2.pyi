@@ -240,7 +240,10 @@ class ApplyChangeRequest(_message.Message):
 
     @_builtins.property
     def canary(self) -> Global___Canary:
-        """Which edges get it first. Absent: all at once. Not served yet: refused with INVALID_CHANGE."""
+        """Which edges get it first. Absent: all at once. While it is watched, changes of the same objects,
+        and changes after which it could not be undone, are refused with CANARY_IN_PROGRESS; so is
+        another canary. A change that makes its objects what they were before ends it, as `RollBack` does.
+        """
 
     def __init__(
         self,
@@ -260,7 +263,11 @@ Global___ApplyChangeRequest: _TypeAlias = ApplyChangeRequest  # noqa: Y015
 @_typing.final
 class Canary(_message.Message):
     """A change reaches some edges first, and the others when it has proven itself; if not, it is rolled
-    back.
+    back, as a change of its own. What edges answer and how fast is asked of telemetry: while that is
+    away nothing is promoted, and `Change.reason` says so; twice its time later, at least a minute, it
+    is rolled back. At most 200 objects. gRPC clients that are configured without an edge get it with
+    the others. What the gateway itself does by the change, such as finding endpoints and dividing
+    quotas, is as the first edges have it; `Explain` of the newest is as the others have it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -274,13 +281,17 @@ class Canary(_message.Message):
     """Share of the edges that are first, in percent, at least one edge. 1 to 99. Default (0): 10."""
     error_percent_max: _builtins.float
     """Rolled back when the first edges' share of server errors is above this, in percent, and above
-    twice that of the others. Default (0): 5.
+    twice that of the others; fewer than 20 answers don't tell. Default (0): 5.
     """
     latency_factor_max: _builtins.float
-    """Rolled back when their mean latency is above this factor of the others'. Default (0): 3."""
+    """Rolled back when their mean latency is above this factor of the others', or of their own in the
+    minute before if those have fewer than 20 answers. Default (0): 3.
+    """
     @_builtins.property
     def edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the first edges, as `ListEdges` has them. Empty: `percent` of them."""
+        """Names of the first edges, as `ListEdges` has them; at most 100. Empty: `percent` of those that are
+        connected to the replica of the gateway that takes the change.
+        """
 
     @_builtins.property
     def bake_time(self) -> _duration_pb2.Duration:

@@ -30,9 +30,10 @@ class ConfigServiceStub:
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     def __init__(self, channel):
@@ -78,9 +79,10 @@ class ConfigServiceServicer:
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     def GetObject(self, request, context):
@@ -171,9 +173,10 @@ class ConfigService:
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     @staticmethod

@@ -31,9 +31,10 @@ class ConfigServiceStub:
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     @_typing.overload
@@ -59,9 +60,10 @@ class ConfigServiceAsyncStub(ConfigServiceStub):
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,9 +85,10 @@ class ConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     whatever it holds: edges see all of it or nothing. Writes need the operator role.
 
     Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
-    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
-    something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
-    Envoy refuses it, and the details say what of which object).
+    INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+    CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+    REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+    details say what of which object).
     """
 
     @_abc_1.abstractmethod

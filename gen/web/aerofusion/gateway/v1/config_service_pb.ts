@@ -244,7 +244,9 @@ export type ApplyChangeRequest = Message<"aerofusion.gateway.v1.ApplyChangeReque
   requestId: string;
 
   /**
-   * Which edges get it first. Absent: all at once. Not served yet: refused with INVALID_CHANGE.
+   * Which edges get it first. Absent: all at once. While it is watched, changes of the same objects,
+   * and changes after which it could not be undone, are refused with CANARY_IN_PROGRESS; so is
+   * another canary. A change that makes its objects what they were before ends it, as `RollBack` does.
    *
    * @generated from field: aerofusion.gateway.v1.Canary canary = 3;
    */
@@ -260,13 +262,18 @@ export const ApplyChangeRequestSchema: GenMessage<ApplyChangeRequest> = /*@__PUR
 
 /**
  * A change reaches some edges first, and the others when it has proven itself; if not, it is rolled
- * back.
+ * back, as a change of its own. What edges answer and how fast is asked of telemetry: while that is
+ * away nothing is promoted, and `Change.reason` says so; twice its time later, at least a minute, it
+ * is rolled back. At most 200 objects. gRPC clients that are configured without an edge get it with
+ * the others. What the gateway itself does by the change, such as finding endpoints and dividing
+ * quotas, is as the first edges have it; `Explain` of the newest is as the others have it.
  *
  * @generated from message aerofusion.gateway.v1.Canary
  */
 export type Canary = Message<"aerofusion.gateway.v1.Canary"> & {
   /**
-   * Names of the first edges, as `ListEdges` has them. Empty: `percent` of them.
+   * Names of the first edges, as `ListEdges` has them; at most 100. Empty: `percent` of those that are
+   * connected to the replica of the gateway that takes the change.
    *
    * @generated from field: repeated string edges = 1;
    */
@@ -288,14 +295,15 @@ export type Canary = Message<"aerofusion.gateway.v1.Canary"> & {
 
   /**
    * Rolled back when the first edges' share of server errors is above this, in percent, and above
-   * twice that of the others. Default (0): 5.
+   * twice that of the others; fewer than 20 answers don't tell. Default (0): 5.
    *
    * @generated from field: double error_percent_max = 4;
    */
   errorPercentMax: number;
 
   /**
-   * Rolled back when their mean latency is above this factor of the others'. Default (0): 3.
+   * Rolled back when their mean latency is above this factor of the others', or of their own in the
+   * minute before if those have fewer than 20 answers. Default (0): 3.
    *
    * @generated from field: double latency_factor_max = 5;
    */
@@ -524,9 +532,10 @@ export const DiffRevisionsResponseSchema: GenMessage<DiffRevisionsResponse> = /*
  * whatever it holds: edges see all of it or nothing. Writes need the operator role.
  *
  * Reasons of errors: those of `CatalogService`; OBJECT_NOT_FOUND (NOT_FOUND); INVALID_OBJECT,
- * INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING (FAILED_PRECONDITION: change
- * something else first); REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an
- * Envoy refuses it, and the details say what of which object).
+ * INVALID_CHANGE (INVALID_ARGUMENT: fix the request); OBJECT_IN_USE, OBJECT_MISSING,
+ * CANARY_IN_PROGRESS, CANARY_WITHOUT_EDGES (FAILED_PRECONDITION: change something else first);
+ * REVISION_NOT_FOUND (NOT_FOUND); PREFLIGHT_FAILED (FAILED_PRECONDITION: an Envoy refuses it, and the
+ * details say what of which object).
  *
  * @generated from service aerofusion.gateway.v1.ConfigService
  */
