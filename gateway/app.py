@@ -212,14 +212,7 @@ class Gateway:
             allowed=settings.networks(),
         )
         self.config = ConfigWriter(self.store, self.writer)
-        self.canaries = Canaries(
-            CanaryStore(pool),
-            self.config,
-            self.control,
-            receipts=self.receipts,
-            sessions=self.discovery.sessions,
-            evidence=TelemetryEvidence(workload, settings.telemetry_address),
-        )
+        self.canaries = self._watching(workload)
         if settings.preflight:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
@@ -246,6 +239,16 @@ class Gateway:
 
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")
+
+    def _watching(self, workload: Workload) -> Canaries:
+        return Canaries(
+            CanaryStore(self.pool),
+            self.config,
+            self.control,
+            receipts=self.receipts,
+            sessions=self.discovery.sessions,
+            evidence=TelemetryEvidence(workload, self.settings.telemetry_address),
+        )
 
     def _limiting(self, workload: Workload) -> Limits:
         return Limits(

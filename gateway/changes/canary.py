@@ -120,8 +120,8 @@ class Canary:
         )
 
     def untold(self, why: str) -> None:
-        """Take note that telemetry can't be asked."""
-        self._unheard = f"telemetry is away: {why}"
+        """Take note that telemetry can't tell, and why."""
+        self._unheard = why
 
     def decide(self, now: float) -> Decision:
         """Return what to do at *now*."""

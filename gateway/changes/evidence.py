@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 ASK_WITHIN_S: Final = 1.5
 RECONNECT_MAX_MS: Final = 2_000
+SETTLE_S: Final = 4.0
+"""
+How long after a change began what is counted may still be of before.
+
+Envoy tells its counters each 2 s, the relay telemetry each second; the rest is for slow machines.
+"""
+
 BEFORE_S: Final = 60.0
 """How far back the first edges' usual latency is looked for."""
 
@@ -36,7 +43,7 @@ Sums = dict[tuple[tuple[str, str], ...], float]
 
 
 class Unheard(Exception):
-    """Telemetry can't be asked; the text says why, for people."""
+    """Telemetry can't tell; the text says why, for people."""
 
 
 class TelemetryEvidence:
@@ -54,8 +61,8 @@ class TelemetryEvidence:
         self._channel = (
             workload.channel(address, service="telemetry", options=options) if address else None
         )
-        self._at_start: tuple[int, Sums, Sums] | None = None
-        """Of which change, what the counters were when it began, and some time before."""
+        self._at_start: tuple[int, Sums, Sums, Sums] | None = None
+        """Of which change, the counters: once it is all that counts, at its start, and before."""
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -67,28 +74,33 @@ class TelemetryEvidence:
         Return what is known of *hold*'s services since *began*.
 
         Raises:
-            Unheard: Telemetry is away, or there is none.
+            Unheard: Telemetry is away, or there is none; or it is too early.
 
         """
         if self._channel is None:
-            raise Unheard("GATEWAY_TELEMETRY_ADDRESS is not set")
+            raise Unheard("telemetry is away: GATEWAY_TELEMETRY_ADDRESS is not set")
         stub = query_service_pb2_grpc.QueryServiceStub(self._channel)
         query = f"{{{_selector(hold.services)}}}"
-        start = began.timestamp()
+        # What edges answered just before it began must not count against it.
+        start = began.timestamp() + SETTLE_S
+        if now.timestamp() < start:
+            raise Unheard("it has just begun")
         try:
             if self._at_start is None or self._at_start[0] != hold.last:
                 at_start = await _sums(stub, query, start)
-                earlier = await _sums(stub, query, start - BEFORE_S)
-                self._at_start = (hold.last, at_start, earlier)
+                usual = await _sums(stub, query, began.timestamp())
+                earlier = await _sums(stub, query, began.timestamp() - BEFORE_S)
+                self._at_start = (hold.last, at_start, usual, earlier)
             sums = await _sums(stub, query, now.timestamp())
             newest = await _newest(stub, hold.edges, now.timestamp())
         except grpc.aio.AioRpcError as error:
-            raise Unheard(f"{error.code().name} {error.details()}"[:200]) from None
-        _, at_start, earlier = self._at_start
+            why = f"telemetry is away: {error.code().name} {error.details()}"
+            raise Unheard(why[:200]) from None
+        _, at_start, usual, earlier = self._at_start
         return Evidence(
             first=_traffic(sums, at_start, lambda edge: edge in hold.edges),
             others=_traffic(sums, at_start, lambda edge: edge not in hold.edges),
-            before=_traffic(at_start, earlier, lambda edge: edge in hold.edges),
+            before=_traffic(usual, earlier, lambda edge: edge in hold.edges),
             age_s=max(0.0, now.timestamp() - newest),
         )
 

@@ -47,6 +47,8 @@ class Receipt:
     serve_time: datetime | None = None
     refusals: list[Refused] = field(default_factory=list)
     unaffected: bool = False
+    widened: bool = False
+    """Others had the change first: the node may have acknowledged its revision without it."""
 
     @property
     def done(self) -> bool:
@@ -129,17 +131,20 @@ class Receipts:
         change = self._changes.get(revision)
         if change is not None:
             change.held = False
-            self._await(change, None)
+            self._await(change, None, widened=True)
         self._wake()
 
     def step(self) -> None:
         """Tell those who watch that something besides the receipts is new."""
         self._wake()
 
-    def _await(self, change: Tracked, only: Collection[str] | None) -> None:
+    def _await(
+        self, change: Tracked, only: Collection[str] | None, *, widened: bool = False
+    ) -> None:
         for name, node in self._nodes.items():
             if name not in change.receipts and (only is None or name in only):
-                change.receipts[name] = Receipt(node=name, flavour=node.flavour)
+                receipt = Receipt(node=name, flavour=node.flavour, widened=widened)
+                change.receipts[name] = receipt
                 node.waiting.append(change)
 
     def add(self, revision: int, receipt: Receipt) -> None:
@@ -163,12 +168,20 @@ class Receipts:
             if receipt.send_time is not None and receipt.warm_time is None:
                 receipt.warm_time = now
 
-    def acknowledged(self, node: str, revision: int, now: datetime) -> None:
-        """Take note that a proxy has all it asked for of the state at *revision*."""
+    def acknowledged(self, node: str, revision: int, now: datetime, *, newest: bool = True) -> None:
+        """
+        Take note that a proxy has all it asked for of the state at *revision*.
+
+        Args:
+            newest: It is the newest state there is, also of what others had first.
+
+        """
         known = self._nodes.get(node)
         if known is None:
             return
         for change, receipt in self._waiting(node, revision):
+            if receipt.widened and not newest:
+                continue
             receipt.acknowledge_time = now
             receipt.unaffected = receipt.send_time is None
             if receipt.send_time is None:
@@ -176,7 +189,9 @@ class Receipts:
             receipt.warm_time = receipt.warm_time or now
             if change.clusters:
                 known.unserved.append(change)
-        known.waiting = [change for change in known.waiting if change.last > revision]
+        known.waiting = [
+            one for one in known.waiting if one.receipts[node].acknowledge_time is None
+        ]
         del known.unserved[:-CHANGES_MAX]
         self._wake()
 

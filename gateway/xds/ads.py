@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.changes.receipts import Receipts
+    from gateway.xds.resources import Snapshot
     from meshkit.authz import Caller
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -229,9 +230,9 @@ class AggregatedDiscovery:
             session.wake.clear()
             newest = self._feed.newest(session.flavour, session.peer, session.node_id)
             session.plan.on_snapshot(newest)
-            acked = session.plan.acked_revision
+            acked = session.plan.acked
             pushes = session.plan.step(loop.time())
-            self._receive(session, pushes, acked)
+            self._receive(session, pushes, acked, newest)
             for push in pushes:
                 self._pushes.add(1, {"type": push.kind.key})
                 await context.write(variant.write(push))
@@ -241,12 +242,16 @@ class AggregatedDiscovery:
                     await session.wake.wait()
         raise Unavailable("SHUTTING_DOWN", "This replica is stopping; connect again.")
 
-    def _receive(self, session: Session, pushes: Sequence[Push], acked: int) -> None:
+    def _receive(
+        self, session: Session, pushes: Sequence[Push], acked: Snapshot | None, newest: Snapshot
+    ) -> None:
         """Write down what a step of the plan means for the changes under way."""
         self._tell(session)
         plan, now = session.plan, datetime.now(UTC)
-        if plan.acked_revision != acked:
-            self._receipts.acknowledged(session.node_id, plan.acked_revision, now)
+        if plan.acked is not acked:
+            self._receipts.acknowledged(
+                session.node_id, plan.acked_revision, now, newest=plan.acked is newest
+            )
         if pushes:
             names = [(p.kind.key, name) for p in pushes for name in p.names()]
             self._receipts.sent(session.node_id, plan.target_revision, names, now)

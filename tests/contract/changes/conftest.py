@@ -153,7 +153,9 @@ async def mesh(postgres, tmp_path_factory):
         await made.telemetry.enter_async_context(
             running(serve_telemetry, settings, workload=workload)
         )
-        made.servers = [await made.echo("0"), await made.echo("1")]
+        made.servers = [await made.echo("0")]
+        made.slow = await made.echo("1")
+        made.slow.pause_s = 0.2
         await made.put_service("echo", made.servers[0])
         other = await second_edge(made, address, stack)
         token = await made.token()

@@ -30,6 +30,20 @@ FAILING = {
 """Seen at once, and no server error."""
 
 
+def echo_at(port):
+    """Return the echo service, with one endpoint."""
+    return {
+        "service": {
+            "name": "services/echo",
+            "identity": "echo",
+            "grpc_services": [SERVICE],
+            "json_prefixes": ["echo"],
+            "descriptor_set": base64.b64encode(descriptor_set()).decode(),
+            "endpoints": [{"address": "127.0.0.1", "port": port}],
+        }
+    }
+
+
 @pytest_asyncio.fixture(loop_scope="module", autouse=True)
 async def as_it_was(mesh):
     """The echo service without routes, on both edges."""
@@ -154,17 +168,7 @@ async def test_a_refusal_at_the_first_edge_rolls_it_back_at_once(mesh):
 
 
 async def test_server_errors_at_the_first_edge_roll_it_back(mesh):
-    dead = {
-        "service": {
-            "name": "services/echo",
-            "identity": "echo",
-            "grpc_services": [SERVICE],
-            "json_prefixes": ["echo"],
-            "descriptor_set": base64.b64encode(descriptor_set()).decode(),
-            "endpoints": [{"address": "127.0.0.1", "port": free_port()}],
-        }
-    }
-    made = await applied(mesh, dead, canary=canary(bake_time="3600s"))
+    made = await applied(mesh, echo_at(free_port()), canary=canary(bake_time="3600s"))
     await until_status(mesh.first, 503)
     failed = 0
     async with asyncio.timeout(WITHIN_S):
@@ -175,6 +179,17 @@ async def test_server_errors_at_the_first_edge_roll_it_back(mesh):
     change = await until_state(mesh, made.change, change_service_pb2.Change.STATE_ROLLED_BACK)
     assert "server errors at the first edges" in change.reason
     assert failed >= 19
+
+
+async def test_a_first_edge_that_is_slow_rolls_it_back(mesh):
+    made = await applied(mesh, echo_at(mesh.slow.port), canary=canary(bake_time="3600s"))
+    async with asyncio.timeout(WITHIN_S):
+        while (await change_of(mesh, made.change)).state == change_service_pb2.Change.STATE_CANARY:
+            assert await asyncio.gather(mesh.first.status(), mesh.second.status()) == [200, 200]
+    change = await change_of(mesh, made.change)
+    assert change.state == change_service_pb2.Change.STATE_ROLLED_BACK
+    assert "ms at the first edges" in change.reason
+    assert mesh.slow.calls >= 20
 
 
 async def test_without_telemetry_nothing_is_promoted_and_the_change_says_so(mesh):

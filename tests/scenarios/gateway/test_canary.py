@@ -67,7 +67,7 @@ class Interpreter:
         self.canary.told(Evidence(**{k: traffic(v) for k, v in given.items()}, age_s=age))
 
     def away(self, words):
-        self.canary.untold(words[0])
+        self.canary.untold(f"telemetry is away: {words[0]}")
 
     def time(self, words):
         self.now += float(words[0])

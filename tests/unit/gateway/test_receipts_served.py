@@ -48,3 +48,17 @@ def test_only_what_waits_is_to_be_reported():
 
 def test_a_change_without_clusters_waits_for_no_request():
     assert acknowledged().unserved("edge") == frozenset()
+
+
+def test_who_gets_it_after_others_has_it_only_with_the_newest_state():
+    receipts = Receipts()
+    for node in ("first", "second"):
+        receipts.opened(node, "edge")
+    receipts.published(1, 1, TOUCHED, (), only={"first"})
+    receipts.acknowledged("second", 1, at(1))
+    assert set(receipts.of(1).receipts) == {"first"}
+    receipts.widen(1)
+    receipts.acknowledged("second", 1, at(2), newest=False)
+    assert receipts.of(1).receipts["second"].acknowledge_time is None
+    receipts.acknowledged("second", 1, at(3))
+    assert receipts.of(1).receipts["second"].acknowledge_time == at(3)
