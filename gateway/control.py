@@ -338,6 +338,10 @@ class Control:
             # Refused when it was written; should it come by another way, the rest stays live.
             log.error("compile_failed", revision=revision, error=str(error))  # noqa: TRY400
             return
+        except Exception:
+            # A fault of ours must not end what serves: who wrote it can take it back.
+            log.exception("compile_failed", revision=revision)
+            return
         batches, self._changes = self._changes, {}
         self._changed, self._moved = set(), set()
         receipt = None

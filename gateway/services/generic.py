@@ -110,10 +110,14 @@ def _read(hint: Any, message: Message, field: FieldDescriptor) -> Any:
     if field.is_repeated:
         (inner, *_) = typing.get_args(bare)
         items = getattr(message, field.name)
+        if inner is str:
+            _refuse_nul(field.name, *items)
         return tuple(_part(inner, one) if dataclasses.is_dataclass(inner) else one for one in items)
     if field.has_presence and not message.HasField(field.name):
         return None
     value = getattr(message, field.name)
+    if bare is str:
+        _refuse_nul(field.name, value)
     if bare is timedelta:
         seconds = max(-_DURATION_S_MAX, min(value.seconds, _DURATION_S_MAX))
         return timedelta(seconds=seconds, microseconds=value.nanos // 1000)
@@ -124,6 +128,16 @@ def _read(hint: Any, message: Message, field: FieldDescriptor) -> Any:
     if dataclasses.is_dataclass(bare):
         return _part(bare, value)
     return value if field.has_presence or value else None
+
+
+def _refuse_nul(name: str, *texts: str) -> None:
+    """No text has it: the database couldn't hold it, and what C is written in ends there."""
+    if any("\0" in text for text in texts):
+        raise InvalidInput(
+            "INVALID_OBJECT",
+            f"{name} has a NUL character in it.",
+            field_violations={name: "has a NUL character"},
+        )
 
 
 def _part(cls: Any, message: Message) -> Any:

@@ -36,6 +36,15 @@ CALL_TIMEOUT: Final = (timedelta(milliseconds=1), timedelta(hours=1))
 
 ID: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 RESERVED_HEADERS: Final = ("x-aerofusion-", "x-envoy-", ":")
+CONNECTION_HEADERS: Final = frozenset(
+    {
+        *("connection", "content-length", "host", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+"""They are about the message on one connection (RFC 9110, 7.6.1): the edge writes its own."""
+
+CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 VALUE: Final = re.compile(r"[\x20-\x24\x26-\x7e]*")
 HEADER: Final = re.compile(r"[a-z0-9!#$%&'*+.^`|~-]{1,100}")
 ROLE: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -171,6 +180,8 @@ def check_headers(problems: Problems, path: str, headers: Sequence[HeaderMatch])
         at = f"{path}[{number}]"
         if not HEADER.fullmatch(header.name):
             problems[f"{at}.name"] = "not the lower-case name of a header"
+        if CONTROL.search(header.exact or header.prefix or ""):
+            problems[at] = "has a character that no header has"
         check_condition(problems, at, header)
 
 
@@ -189,7 +200,8 @@ def check_header_changes(problems: Problems, path: str, changes: HeaderChanges) 
     named = [(f"{path}.set[{n}]", one.name) for n, one in enumerate(changes.set)]
     named += [(f"{path}.remove[{n}]", one) for n, one in enumerate(changes.remove)]
     for at, name in named:
-        if not HEADER.fullmatch(name) or name == "host" or name.startswith(RESERVED_HEADERS):
+        taken = name in CONNECTION_HEADERS or name.startswith(RESERVED_HEADERS)
+        if not HEADER.fullmatch(name) or taken:
             problems[at] = "not a header that may be changed"
     for number, one in enumerate(changes.set):
         if len(one.value) > HEADER_VALUE_LENGTH_MAX or not VALUE.fullmatch(one.value):

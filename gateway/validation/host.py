@@ -168,6 +168,8 @@ def _check_path(problems: Problems, at: str, path: str | None) -> None:
 
 def _check_regex(problems: Problems, at: str, text: str) -> None:
     length(problems, at, text, REGEX_LENGTH_MAX)
+    if not text:
+        problems[at] = "must not be empty"
     try:
         program = re2.compile(text)
     except re2.error as error:

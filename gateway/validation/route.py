@@ -55,8 +55,11 @@ def check_route(route: Route, parent: Service) -> None:
         within(problems, "direct_response.status", route.direct_response.status, 200, 599)
         if route.direct_response.body:
             problems["direct_response.body"] = "not for gRPC"
-    check_header_changes(problems, "request_headers", route.request_headers)
-    check_header_changes(problems, "response_headers", route.response_headers)
+    for at in ("request_headers", "response_headers"):
+        changes = getattr(route, at)
+        check_header_changes(problems, at, changes)
+        if "content-type" in {*changes.remove, *(one.name for one in changes.set)}:
+            problems[at] = "gRPC needs its content-type"
     if route.timeout is not None:
         between(problems, "timeout", route.timeout, CALL_TIMEOUT)
     if route.access is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import urllib.parse
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ _NO_TOKENS_IN = frozenset(
 _METHOD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+/[A-Za-z_]\w{0,199}")
 _CLAIM = re.compile(r"[A-Za-z_][\w:./-]{0,99}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_URI = re.compile(r"https://[\x21-\x7e]{1,492}")
 _WORD = re.compile(r"[\x21-\x7e]{1,200}")
 _SUBJECT_PREFIXES = frozenset({"passengers/", "services/", "devices/"})
 _REFRESH = (timedelta(seconds=10), timedelta(hours=24))
@@ -68,7 +70,7 @@ def check_issuer(issuer: Issuer) -> None:
     if issuer.jwks is not None:
         _check_jwks(problems, "jwks", issuer.jwks)
     if issuer.remote_jwks is not None:
-        if not issuer.remote_jwks.uri.startswith("https://") or len(issuer.remote_jwks.uri) > 500:
+        if not _is_address(issuer.remote_jwks.uri):
             problems["remote_jwks.uri"] = "must be an https:// address"
         between(
             problems, "remote_jwks.refresh_interval", issuer.remote_jwks.refresh_interval, _REFRESH
@@ -184,10 +186,8 @@ def _check_principal(problems: Problems, path: str, principal: Principal) -> Non
         check_name(problems, f"{path}.issuers[{number}]", name, "issuers")
     count(problems, f"{path}.remote_ranges", principal.remote_ranges, 64)
     for number, block in enumerate(principal.remote_ranges):
-        try:
-            ipaddress.ip_network(block)
-        except ValueError:
-            problems[f"{path}.remote_ranges[{number}]"] = "not a range of addresses"
+        if not _is_range(block):
+            problems[f"{path}.remote_ranges[{number}]"] = "not a range such as 10.0.0.0/8"
     count(problems, f"{path}.claims", principal.claims, 8)
     for number, claim in enumerate(principal.claims):
         if not _CLAIM.fullmatch(claim.name):
@@ -203,6 +203,26 @@ def _check_principal(problems: Problems, path: str, principal: Principal) -> Non
         )
     ):
         problems[path] = "says nothing"
+
+
+def _is_address(uri: str) -> bool:
+    if not _URI.fullmatch(uri):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_range(block: str) -> bool:
+    """Return whether Envoy takes it, too: no mask, and no link of one machine's."""
+    try:
+        ipaddress.ip_network(block)
+    except ValueError:
+        return False
+    length = block.partition("/")[2]
+    return "%" not in block and (not length or length.isdecimal())
 
 
 def _check_jwks(problems: Problems, path: str, jwks: str) -> None:

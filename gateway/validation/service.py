@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
 from gateway.model import Protocol
+from gateway.validation.bindings import misbound
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
     GRPC_METHOD,
@@ -46,6 +47,7 @@ _EJECTION_TIME = (timedelta(milliseconds=100), timedelta(hours=1))
 _REFRESH = (timedelta(seconds=1), timedelta(hours=1))
 _HOSTNAME = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_CHECK_PATH = re.compile(r"/[\x21-\x7e]{0,199}")
 _LINK = re.compile(r"https?://[\x21\x23-\x24\x26-\x3b\x3d\x3f-\x7e]{1,400}")
 
 
@@ -136,6 +138,10 @@ def _check_descriptors(problems: Problems, service: Service) -> None:
         unknown = [name for name in service.grpc_services if name not in known]
         if unknown:
             problems["descriptor_set"] = f"doesn't describe {', '.join(unknown)}"
+        elif service.json_prefixes:
+            wrong = misbound(service.descriptor_set, service.grpc_services)
+            if wrong:
+                problems["descriptor_set"] = wrong
 
 
 def _check_balancing(problems: Problems, service: Service) -> None:
@@ -151,8 +157,8 @@ def _check_balancing(problems: Problems, service: Service) -> None:
         within(problems, "health_check.unhealthy_threshold", check.unhealthy_threshold, 1, 10)
         within(problems, "health_check.healthy_threshold", check.healthy_threshold, 1, 10)
         path = check.http_path
-        if path is not None and not (path.startswith("/") and len(path) <= 200):
-            problems["health_check.http_path"] = "must begin with / and have at most 200 characters"
+        if path is not None and not _CHECK_PATH.fullmatch(path):
+            problems["health_check.http_path"] = "must begin with / and be at most 200 of ASCII"
     outlier = service.outlier_detection
     if outlier is not None:
         at = "outlier_detection"

@@ -114,6 +114,8 @@ class Verdicts:
         return changed
 
     def _accept(self, key: Key, item: Resource) -> bool:
+        if key[1] not in self._snapshot.of(BY_KEY[key[0]]):
+            return False  # It is gone; were it to come back, it would be another.
         self._accepted[key] = item
         self._fresh.add(key)
         known = self._refused.get(key)
@@ -204,6 +206,10 @@ class Verdicts:
             # Another replica may be ahead: were it taken for one of the past, it would be lost.
             if len(self._foretold) < REFUSALS_MAX:
                 self._foretold[key] = verdict
+            # What was good then still is, if what is wanted since is refused as well.
+            if verdict.served is not None and ours is None:
+                self._accepted[key] = verdict.served
+                self._fresh.add(key)
             return False
         self._put(key, dataclasses.replace(verdict, served=verdict.served or ours))
         return True

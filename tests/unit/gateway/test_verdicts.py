@@ -33,6 +33,7 @@ def served(verdicts, **versions):
 
 def test_refused_content_gives_way_to_the_last_accepted():
     verdicts = Verdicts()
+    verdicts.forget(snapshot(a="2", b="2"))
     verdicts.accept(push(a="1", b="1"))
     verdicts.refuse([refusal("a", "2")], node_id="edge", time=NOW)
     assert served(verdicts, a="2", b="2") == {"a": "1", "b": "2"}
@@ -48,14 +49,38 @@ def test_refused_content_that_has_no_predecessor_is_left_out():
 
 def test_changed_content_gets_a_new_chance():
     verdicts = Verdicts()
+    verdicts.forget(snapshot(a="2", b="2"))
     verdicts.accept(push(a="1"))
     verdicts.refuse([refusal("a", "2")], node_id="edge", time=NOW)
     assert served(verdicts, a="3") == {"a": "3"}
     assert not verdicts.refused()
 
 
+def test_what_was_accepted_of_something_gone_is_not_served_when_it_comes_back():
+    verdicts = Verdicts()
+    verdicts.forget(snapshot(b="1"))
+    verdicts.accept(push(a="1"))
+    verdicts.forget(snapshot(a="2"))
+    verdicts.refuse([refusal("a", "2")], node_id="edge", time=NOW)
+    assert served(verdicts, a="2") == {}
+
+
+def test_a_verdict_of_the_past_says_what_was_good():
+    first, second = Verdicts(), Verdicts()
+    first.forget(snapshot(a="1"))
+    first.accept(push(a="1"))
+    first.forget(snapshot(a="2"))
+    first.refuse([refusal("a", "2")], node_id="edge", time=NOW)
+    (known,) = first.refused()
+    second.learn(("CDS", "a"), known)
+    second.forget(snapshot(a="3"))
+    second.refuse([refusal("a", "3")], node_id="edge", time=NOW)
+    assert served(second, a="3") == {"a": "1"}
+
+
 def test_what_some_accept_stays_though_others_refuse_it():
     verdicts = Verdicts()
+    verdicts.forget(snapshot(a="2", b="2"))
     verdicts.accept(push(a="2"))
     verdicts.refuse([refusal("a", "2")], node_id="old", time=NOW)
     assert served(verdicts, a="2") == {"a": "2"}
