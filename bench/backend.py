@@ -23,7 +23,10 @@ from meshkit.settings import MeshSettings
 SERVICE = "aerofusion.bench.v1.EchoService"
 ECHO = f"/{SERVICE}/Echo"
 STREAM = f"/{SERVICE}/Stream"
-LANES = ("Swap", "Order", "Name", "Weigh", "Limit", "Move")
+LANES = (
+    *("Swap", "Order", "Name", "Weigh", "Limit", "Move"),
+    *("Key", "Policy", "Quota", "Canary"),
+)
 """Each a service of its own that does the same, so that each can be changed by itself."""
 
 SERVICES = (SERVICE, *(f"aerofusion.bench.v1.{lane}Service" for lane in LANES))

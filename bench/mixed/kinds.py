@@ -14,11 +14,15 @@ from google.protobuf import descriptor_pb2, duration_pb2
 
 from aerofusion.gateway.v1 import identity_service_pb2, object_pb2, route_pb2, service_pb2
 from bench.backend import LANES
+from bench.mixed import credentials, rules
+from bench.mixed.objects import route, service
 from bench.mixed.world import ORDER_HEADER
 
 
 if TYPE_CHECKING:
     from bench.mixed.world import World
+
+SAID_EVERY: Final = 1_000
 
 KEPT_NEW: Final = 5
 """New services that stay before the oldest goes."""
@@ -39,7 +43,7 @@ class Kind:
 async def swap_backends(world: World, turn: int) -> None:
     """Each of the backends alone, and both."""
     ports = (world.ports, world.ports[:1], world.ports[1:])[turn % 3]
-    await world.apply(_service(world, "swap", "Swap", ports=ports))
+    await world.apply(service(world, "swap", "Swap", ports=ports))
 
 
 async def reorder_routes(world: World, turn: int) -> None:
@@ -54,9 +58,7 @@ async def rename_route(world: World, turn: int) -> None:
 
 async def move_service(world: World, turn: int) -> None:
     """The same gRPC service from a service of another name, so from another cluster."""
-    await world.apply(
-        _service(world, f"move-{turn + 1}", "Move"), deletes=[f"services/move-{turn}"]
-    )
+    await world.apply(service(world, f"move-{turn + 1}", "Move"), deletes=[f"services/move-{turn}"])
 
 
 async def shift_weights(world: World, turn: int) -> None:
@@ -67,7 +69,7 @@ async def shift_weights(world: World, turn: int) -> None:
 async def change_limit(world: World, turn: int) -> None:
     """What a service takes a second."""
     await world.apply(
-        _service(
+        service(
             world,
             "limit",
             "Limit",
@@ -79,7 +81,7 @@ async def change_limit(world: World, turn: int) -> None:
 async def change_access(world: World, turn: int) -> None:
     """Who may call."""
     roles = ["service", f"others-{turn % 5}"]
-    await world.apply(_service(world, "swap", "Swap", access=service_pb2.Access(roles=roles)))
+    await world.apply(service(world, "swap", "Swap", access=service_pb2.Access(roles=roles)))
 
 
 async def change_cluster(world: World, turn: int) -> None:
@@ -87,7 +89,7 @@ async def change_cluster(world: World, turn: int) -> None:
     policies = service_pb2.LoadBalancing
     policy = (policies.POLICY_ROUND_ROBIN, policies.POLICY_LEAST_REQUEST, policies.POLICY_RANDOM)
     await world.apply(
-        _service(
+        service(
             world,
             "order",
             "Order",
@@ -143,15 +145,22 @@ async def kill_gateway(world: World, turn: int) -> None:
 
 
 KINDS: Final = (
-    Kind("swap of backends", 1_500, swap_backends),
-    Kind("order of routes", 1_200, reorder_routes),
+    Kind("swap of backends", 1_300, swap_backends),
+    Kind("order of routes", 1_100, reorder_routes),
     Kind("name of a route", 1_200, rename_route),
     Kind("name of a service", 1_000, move_service),
-    Kind("weights", 1_500, shift_weights),
-    Kind("limit", 1_000, change_limit),
-    Kind("access", 1_000, change_access),
+    Kind("weights", 1_300, shift_weights),
+    Kind("limit", 500, change_limit),
+    Kind("local limit", 300, rules.change_local_limit),
+    Kind("quota", 200, rules.change_quota),
+    Kind("access", 600, change_access),
+    Kind("policy", 400, rules.change_policy),
     Kind("balancing and bounds", 1_000, change_cluster),
     Kind("new service with descriptors", 540, new_service),
+    Kind("canary", 200, rules.change_by_canary),
+    Kind("API key", 100, credentials.change_api_key),
+    Kind("revoked token", 100, credentials.revoke_token),
+    Kind("certificate of a host", 100, credentials.change_site_certificate),
     Kind("signing key", 30, rotate_signing_key),
     Kind("certificate", 15, new_certificate),
     Kind("control plane killed", 15, kill_gateway),
@@ -160,9 +169,14 @@ KINDS: Final = (
 
 def initial(world: World) -> list[object_pb2.Object]:
     """Return the catalog that the changes begin from."""
-    made = [_service(world, lane.lower(), lane) for lane in LANES if lane != "Move"]
-    made.append(_service(world, "weigh-b", ports=world.ports[1:]))
-    made.append(_service(world, "move-0", "Move"))
+    made = [service(world, lane.lower(), lane) for lane in LANES if lane != "Move"]
+    made.append(service(world, "weigh-b", ports=world.ports[1:]))
+    made.append(service(world, "move-0", "Move"))
+    # Edges ask for their quotas at the gateway, a service like any other.
+    gateway = service_pb2.Service(name="services/gateway", identity="gateway")
+    gateway.endpoints.add(address="127.0.0.1", port=world.plane.gateway_port)
+    made.append(object_pb2.Object(service=gateway))
+    made += [credentials.certificate(world), credentials.site()]
     return [*made, *_ordered(0), _renamed(0), _weighed(50)]
 
 
@@ -185,42 +199,9 @@ async def make_changes(world: World, changes: int, rate: float) -> float:
         world.log.append((loop.time(), kind.name))
         await kind.make(world, turn)
         world.turns[kind.name] = turn + 1
+        if (number + 1) % SAID_EVERY == 0:
+            print(f"  {number + 1} changes, {loop.time() - began:.0f} s", flush=True)
     return loop.time() - began
-
-
-def _service(
-    world: World, name: str, lane: str = "", *, ports: Any = None, **fields: Any
-) -> object_pb2.Object:
-    endpoints = [
-        service_pb2.Endpoint(address="127.0.0.1", port=port) for port in ports or world.ports
-    ]
-    offered = [f"aerofusion.bench.v1.{lane}Service"] if lane else []
-    return object_pb2.Object(
-        service=service_pb2.Service(
-            name=f"services/{name}",
-            identity="bench",
-            grpc_services=offered,
-            endpoints=endpoints,
-            **fields,
-        )
-    )
-
-
-def _route(name: str, lane: str, **fields: Any) -> object_pb2.Object:
-    match = route_pb2.RouteMatch(
-        grpc_service=f"aerofusion.bench.v1.{lane}Service", headers=fields.pop("headers", ())
-    )
-    return object_pb2.Object(
-        route=route_pb2.Route(
-            name=f"services/{name}",
-            match=match,
-            destinations=fields.pop(
-                "destinations",
-                [route_pb2.Destination(service=f"services/{lane.lower()}", weight=1)],
-            ),
-            **fields,
-        )
-    )
 
 
 def _ordered(turn: int) -> list[object_pb2.Object]:
@@ -231,13 +212,13 @@ def _ordered(turn: int) -> list[object_pb2.Object]:
     first, second = (broad, exact) if turn % 2 else (exact, broad)
     other = duration_pb2.Duration(seconds=20)
     return [
-        _route("order/routes/first", "Order", headers=[first]),
-        _route("order/routes/second", "Order", headers=[second], timeout=other),
+        route("order/routes/first", "Order", headers=[first]),
+        route("order/routes/second", "Order", headers=[second], timeout=other),
     ]
 
 
 def _renamed(turn: int) -> object_pb2.Object:
-    return _route(f"name/routes/r{turn}", "Name")
+    return route(f"name/routes/r{turn}", "Name")
 
 
 def _weighed(weight: int) -> object_pb2.Object:
@@ -245,7 +226,7 @@ def _weighed(weight: int) -> object_pb2.Object:
         route_pb2.Destination(service="services/weigh", weight=weight),
         route_pb2.Destination(service="services/weigh-b", weight=100 - weight),
     ]
-    return _route("weigh/routes/all", "Weigh", destinations=destinations)
+    return route("weigh/routes/all", "Weigh", destinations=destinations)
 
 
 def _described(number: int) -> bytes:

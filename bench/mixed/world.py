@@ -19,11 +19,14 @@ from aerofusion.gateway.v1 import (
     config_service_pb2_grpc,
     identity_service_pb2,
     identity_service_pb2_grpc,
+    key_service_pb2,
+    key_service_pb2_grpc,
     object_pb2,
 )
 from bench.backend import LANES
 from bench.control_plane import ControlPlane
 from bench.load import Sample, open_loop
+from bench.mixed.site import Site
 
 
 STREAMS: Final = 50
@@ -35,6 +38,7 @@ ORDER_HEADER: Final = ("x-order", "ab")
 """Of the calls that two routes of one service match."""
 
 # What fails is to be seen, not made good.
+_REFUSED: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _NO_RETRIES: Final = [("grpc.enable_retries", 0)]
 
 
@@ -54,6 +58,14 @@ class World:
         """How often each kind of change was made."""
 
         self.token = ""
+        self.key = ""
+        """The API key that calls of the lane `Key` come with."""
+
+        self.key_name = ""
+        self.site = Site()
+        self._under_way: collections.Counter[str] = collections.Counter()
+        """Calls, by their API key."""
+
         self.failures: collections.Counter[str] = collections.Counter()
         self.cut: list[str] = []
         """What ended a stream that should have gone on."""
@@ -61,6 +73,8 @@ class World:
         self._operator = grpc.aio.insecure_channel(f"unix:{plane.gateway_socket}")
         self._config = config_service_pb2_grpc.ConfigServiceStub(self._operator)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._operator)
+        self._keys = key_service_pb2_grpc.KeyServiceStub(self._operator)
+        self._edge: grpc.aio.Channel | None = None
 
     def start(self) -> None:
         """Start two backends; blocks."""
@@ -70,11 +84,17 @@ class World:
         """Let go of the control plane."""
         await self._operator.close()
 
-    async def apply(self, *objects: object_pb2.Object, deletes: Sequence[str] = ()) -> None:
+    async def apply(
+        self,
+        *objects: object_pb2.Object,
+        deletes: Sequence[str] = (),
+        canary: config_service_pb2.Canary | None = None,
+    ) -> None:
         """Make one change; one of which the answer was lost is asked for again, and made once."""
         request = config_service_pb2.ApplyChangeRequest(
             change_set=config_service_pb2.ChangeSet(objects=objects, deletes=deletes),
             request_id=str(uuid.UUID(int=self.chance.getrandbits(128), version=4)),
+            canary=canary,
         )
         async with asyncio.timeout(ADMIN_WITHIN_S):
             while True:
@@ -88,10 +108,46 @@ class World:
 
     async def renew_token(self) -> None:
         """Have the calls from now on come with a token of the newest key."""
+        self.token = await self.new_token()
+
+    async def new_token(self) -> str:
+        """Return a token that calls may come with."""
         request = identity_service_pb2.CreateTokenRequest(
             subject="services/bench", tenant="bench", roles=["service"]
         )
-        self.token = (await self.identity.CreateToken(request, wait_for_ready=True)).token
+        return str((await self.identity.CreateToken(request, wait_for_ready=True)).token)
+
+    async def new_key(self) -> None:
+        """Have the calls of the lane `Key` come with a new API key from now on."""
+        wanted = key_service_pb2.ApiKey(subject="services/bench", tenant="bench", roles=["service"])
+        request = key_service_pb2.CreateKeyRequest(key=wanted)
+        made = await self._keys.CreateKey(request, wait_for_ready=True)
+        self.key, self.key_name = made.text, made.key.name
+
+    async def unused(self, key: str) -> None:
+        """Wait until no call that came with an API key is under way."""
+        while self._under_way[key]:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # polls
+        del self._under_way[key]
+
+    async def revoke(self, token_id: str) -> None:
+        """Revoke a token or an API key."""
+        request = key_service_pb2.RevokeTokenRequest(token_id=token_id, reason="bench")
+        await self._keys.RevokeToken(request, wait_for_ready=True)
+
+    async def until_refused(self, metadata: Sequence[tuple[str, str]]) -> None:
+        """Wait until the edge refuses calls that come with *metadata*."""
+        assert self._edge is not None, "there is load meanwhile"
+        method: Any = self._edge.unary_unary(f"/aerofusion.bench.v1.{LANES[0]}Service/Echo")
+        async with asyncio.timeout(ADMIN_WITHIN_S):
+            while True:
+                try:
+                    await method(BODY, metadata=metadata, timeout=CALL_WITHIN_S)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in _REFUSED:
+                        self.failures[f"revoked: {error.code().name} {error.details()}"] += 1
+                    return
+                await asyncio.sleep(0.005)  # polls
 
     async def forget_retired_keys(self) -> None:
         """Let retired signing keys end now: each may have tokens for a day, and there is a most."""
@@ -127,17 +183,21 @@ class World:
         Yields what becomes of the calls; complete at the end.
         """
         await self.renew_token()
+        await self.new_key()
         credentials = grpc.ssl_channel_credentials(self.plane.bundle_pem)
         address = f"localhost:{self.plane.edge_port}"
         samples: list[Sample] = []
         stop = asyncio.Event()
         async with grpc.aio.secure_channel(address, credentials, options=_NO_RETRIES) as channel:
+            self._edge = channel
             await self._until_served(channel)
             self.failures.clear()
+            site = self.site.call(self.plane.edge_port, self.failures, stop)
             streams = [
                 asyncio.create_task(self._stream(channel, LANES[number % len(LANES)], stop))
                 for number in range(STREAMS)
             ]
+            visitor = asyncio.create_task(site)
             calls = [self._call(channel, lane) for lane in LANES]
             loop = asyncio.create_task(open_loop(calls, rate=rate, seconds=float("inf"), stop=stop))
             try:
@@ -145,9 +205,11 @@ class World:
             finally:
                 stop.set()
                 samples += await loop
-                await asyncio.gather(*streams)
+                await asyncio.gather(*streams, visitor)
 
     def _metadata(self, lane: str) -> list[tuple[str, str]]:
+        if lane == "Key":
+            return [("x-api-key", self.key)]
         told = [("authorization", f"Bearer {self.token}")]
         return [*told, ORDER_HEADER] if lane == "Order" else told
 
@@ -155,11 +217,16 @@ class World:
         method: Any = channel.unary_unary(f"/aerofusion.bench.v1.{lane}Service/Echo")
 
         async def call() -> None:
+            metadata = self._metadata(lane)
+            key = self.key if lane == "Key" else ""
+            self._under_way[key] += 1
             try:
-                await method(BODY, metadata=self._metadata(lane), timeout=CALL_WITHIN_S)
+                await method(BODY, metadata=metadata, timeout=CALL_WITHIN_S)
             except grpc.aio.AioRpcError as error:
                 self.failures[f"{lane}: {error.code().name} {error.details()}"] += 1
                 raise
+            finally:
+                self._under_way[key] -= 1
 
         return call
 
