@@ -13,6 +13,7 @@ from aerofusion.gateway.v1 import (
     config_status_service_pb2_grpc,
     explain_service_pb2_grpc,
     limit_service_pb2_grpc,
+    policy_service_pb2_grpc,
     registry_service_pb2_grpc,
 )
 from gateway.access.parts import Access
@@ -29,7 +30,7 @@ from gateway.load.reports import LoadReports
 from gateway.policy import policy
 from gateway.reflection.reflector import Reflector
 from gateway.services import catalog as catalog_service
-from gateway.services import changes, client_status, config, config_status
+from gateway.services import changes, client_status, config, config_status, policies
 from gateway.services import explain as explain_service
 from gateway.services import limits as limit_service
 from gateway.services import registry as registry_service
@@ -45,6 +46,7 @@ from gateway.store.discovery import DiscoveryStore
 from gateway.store.history import History
 from gateway.store.reflected import ReflectedStore
 from gateway.store.registrations import RegistrationStore
+from gateway.telemetry import Telemetry
 from gateway.xds import names
 from gateway.xds.ads import AggregatedDiscovery
 from gateway.xds.feed import Feed, Flavour
@@ -144,6 +146,7 @@ async def serve(
             await identity.stop()
             for task in running:
                 task.cancel()
+            await gateway.telemetry.close()
 
 
 class Gateway:
@@ -212,7 +215,8 @@ class Gateway:
             allowed=settings.networks(),
         )
         self.config = ConfigWriter(self.store, self.writer)
-        self.canaries = self._watching(workload)
+        self.telemetry = Telemetry(workload, settings.telemetry_address)
+        self.canaries = self._watching()
         if settings.preflight:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
@@ -240,14 +244,14 @@ class Gateway:
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")
 
-    def _watching(self, workload: Workload) -> Canaries:
+    def _watching(self) -> Canaries:
         return Canaries(
             CanaryStore(self.pool),
             self.config,
             self.control,
             receipts=self.receipts,
             sessions=self.discovery.sessions,
-            evidence=TelemetryEvidence(workload, self.settings.telemetry_address),
+            evidence=TelemetryEvidence(self.telemetry),
         )
 
     def _limiting(self, workload: Workload) -> Limits:
@@ -353,8 +357,17 @@ def _serve_limits(gateway: Gateway) -> None:
             inputs=lambda: gateway.control.inputs,
             feed=gateway.feed,
             stopping=gateway.server.stopping,
+            telemetry=gateway.telemetry,
         ),
         limit_service.SERVICE,
+    )
+
+
+def _serve_policies(gateway: Gateway) -> None:
+    gateway.server.add(
+        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
+        policies.PolicyService(gateway.telemetry, catalog=lambda: gateway.control.catalog),
+        policies.SERVICE,
     )
 
 
@@ -370,10 +383,6 @@ def _serve_registry(gateway: Gateway) -> None:
     )
 
 
-def _serve_keys(gateway: Gateway) -> None:
-    gateway.access.add_to(gateway.server)
-
-
 _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_catalog,
     _serve_config,
@@ -382,6 +391,7 @@ _SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
     _serve_client_status,
     _serve_explain,
     _serve_limits,
+    _serve_policies,
     _serve_registry,
-    _serve_keys,
+    lambda gateway: gateway.access.add_to(gateway.server),
 )

@@ -17,6 +17,7 @@ from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
 from gateway.services.limits import SERVICE as LIMITS
+from gateway.services.policies import SERVICE as POLICIES
 from gateway.services.registry import SERVICE as REGISTRY
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD
 from meshkit.authz import allow
@@ -75,6 +76,8 @@ def policy() -> Policy:
         f"/{CLIENT_STATUS}/StreamClientStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
         f"/{LIMITS}/GetUsage": operators,
+        f"/{LIMITS}/GetLocalUsage": operators,
+        f"/{POLICIES}/GetPolicyUsage": operators,
         f"/{LIMITS}/WatchLimits": allow(services=["operator", *PROXYLESS_SERVICES]),
         QUOTA_METHOD: allow(services=["edge"]),
         STRICT_METHOD: allow(services=["edge", "gateway"]),

@@ -22,6 +22,7 @@ from aerofusion.gateway.v1 import (
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
     limit_service_pb2_grpc,
+    policy_service_pb2_grpc,
     service_pb2,
 )
 from meshctl import exits
@@ -56,6 +57,8 @@ REMEDIES = {
     "PREFLIGHT_FAILED": "fix that field; nothing was changed",
     "KEY_NOT_FOUND": "meshctl key list",
     "LIMIT_NOT_FOUND": "meshctl list limits/",
+    "POLICY_NOT_FOUND": "meshctl list policies/",
+    "TELEMETRY_AWAY": "meshctl status",
     "TOO_MANY_WATCHERS": "again in a while",
 }
 """Reason of a refusal to what to try."""
@@ -76,6 +79,7 @@ class Admin:
         self.explain = explain_service_pb2_grpc.ExplainServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
         self.limits = limit_service_pb2_grpc.LimitServiceStub(self._channel)
+        self.policies = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

@@ -88,6 +88,8 @@ def news(before: rpc.Change, change: rpc.Change) -> list[str]:
             continue
         told = [time for time in times if time != "-"]
         found.append(f"{node}: {state}" + (f" after {told[-1]}" if told else ""))
+    if change.reason and change.reason != before.reason:
+        found.append(f"{STATES.get(change.state, '')}: {change.reason}")
     return found
 
 
@@ -95,6 +97,8 @@ def summary(change: rpc.Change) -> str:
     """How it stands, in a sentence."""
     done = [one for one in change.receipts if one.HasField("acknowledge_time")]
     told = f"{change.name} {STATES.get(change.state, 'was never sent')}"
+    if change.reason:
+        told += f" ({change.reason})"
     if not change.receipts:
         return f"{told}; no proxy is connected here, and those that come get it."
     slowest = max(done, key=lambda one: one.acknowledge_time.ToNanoseconds(), default=None)

@@ -11,8 +11,8 @@ import structlog
 from opentelemetry import metrics
 
 from gateway.changes.canary import Action, Canary, Decision, Rules
-from gateway.changes.evidence import Unheard
 from gateway.store.canaries import PROMOTED, ROLLED_BACK, WATCHED
+from gateway.telemetry import Unheard
 from gateway.xds.feed import Flavour
 from meshkit.errors import MeshError
 
@@ -83,7 +83,6 @@ class Canaries:
         finally:
             if unwatch is not None:
                 unwatch()
-            await self._evidence.close()
 
     async def _look(self) -> None:
         hold = self._control.holding.hold

@@ -38,6 +38,9 @@ LOCAL: Final = "limit_local"
 STRICT: Final = "limit_strict"
 LOCAL_CONFIG: Final = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 STRICT_CONFIG: Final = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+LOCAL_PREFIX: Final = "limits"
+"""Of the names of what Envoy counts of local limits."""
+
 LOCAL_BUCKETS_MAX: Final = 20_000
 """Values of its keys that an edge remembers for each local limit, the newest; Envoy's default, 20,
 would give a full bucket to whoever comes after 20 others."""
@@ -113,7 +116,7 @@ def _local(limits: Sequence[tuple[Limit, Reach]]) -> dict[str, Any]:
     """Return the filter with a bucket for each value of each limit's keys."""
     return any_of(
         LOCAL_CONFIG,
-        stat_prefix="limits",
+        stat_prefix=LOCAL_PREFIX,
         filter_enabled=_ALWAYS,
         filter_enforced=_ALWAYS,
         rate_limited_as_resource_exhausted=True,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import limit_pb2, limit_service_pb2_grpc
 from aerofusion.gateway.v1 import limit_service_pb2 as rpc
+from gateway.compile.limits import LOCAL_PREFIX
 from gateway.limits.reach import EDITION_KEY, LIMIT_KEY, reach_of
 from gateway.model import Health, Strength
+from gateway.services.counted import counters
 from gateway.services.generic import fill
 from gateway.xds.feed import Flavour
 from meshkit.authz import current_caller
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.limits.parts import Limits
     from gateway.limits.strict import Counted
     from gateway.model import Catalog, Limit, Service
+    from gateway.telemetry import Telemetry
     from gateway.xds.feed import Feed
     from meshkit.authz import Caller
 
@@ -37,6 +40,13 @@ WATCHERS_MAX: Final = 1_000
 GRPC_SERVICES_MAX: Final = 64
 GATEWAY: Final = "gateway"
 """What the one part of a strict limit's bucket is called."""
+
+_LOCAL: Final = {
+    "envoy_http_local_rate_limit_ok_total": "allowed",
+    "envoy_http_local_rate_limit_enforced_total": "refused",
+    "envoy_http_local_rate_limit_shadow_mode_total": "would_have_refused",
+}
+"""Envoy's counters of the filter with the prefix `limits`, by what they are here."""
 
 PAGE_SIZE: Final = 100
 PAGE_SIZE_MAX: Final = 1_000
@@ -49,6 +59,7 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
     Args:
         inputs: What the newest configuration was compiled from.
         feed: Wakes whoever watches.
+        telemetry: Knows what edges count.
 
     """
 
@@ -59,8 +70,10 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
         inputs: Callable[[], Inputs],
         feed: Feed,
         stopping: asyncio.Event,
+        telemetry: Telemetry,
     ) -> None:
         self._limits = limits
+        self._telemetry = telemetry
         self._inputs = inputs
         self._feed = feed
         self._stopping = stopping
@@ -111,6 +124,23 @@ class LimitService(limit_service_pb2_grpc.LimitServiceServicer):
         found.sort(key=lambda one: (-_demand(one), one.limit, sorted(one.bucket.items())))
         return rpc.GetUsageResponse(
             usages=found[:most], buckets=len(found), reports=self._limits.reports
+        )
+
+    async def GetLocalUsage(  # noqa: N802
+        self, request: rpc.GetLocalUsageRequest, context: Context
+    ) -> rpc.GetLocalUsageResponse:
+        found: dict[str, rpc.LocalUsage] = {}
+        for one in await counters(self._telemetry, "|".join(_LOCAL)):
+            if one.labels.get("envoy_local_http_ratelimit_prefix") != LOCAL_PREFIX:
+                continue
+            usage = found.setdefault(one.edge, rpc.LocalUsage(edge=one.edge))
+            setattr(usage, _LOCAL[one.name], one.value)
+        limits = self._inputs().catalog.limits.values()
+        return rpc.GetLocalUsageResponse(
+            usages=[usage for _, usage in sorted(found.items())],
+            shadow_limits=sorted(
+                one.name for one in limits if one.shadow and one.strength is Strength.LOCAL
+            ),
         )
 
     def _usages(self) -> Iterator[rpc.LimitUsage]:

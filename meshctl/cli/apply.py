@@ -29,6 +29,10 @@ from meshctl.objects.durations import duration_of
 from meshctl.objects.read import Read, read, sources
 
 
+BAKE_S = 60.0
+"""How long the first edges are watched if nothing else is said, as `Canary.bake_time` has it."""
+
+
 def from_files(verb: Verb) -> Verb:
     """Give *verb* the options that say what the catalog shall hold."""
     for option in (
@@ -105,11 +109,14 @@ def apply(
         raise MeshctlError("--bake goes with --canary.", "--canary 10%", exit_code=exits.USAGE)
     found = read(sources(paths), os.environ)
     change_set = change_set_of(found, prune=prefixes)
+    first = _canary(canary, bake) if canary else None
     proposal = Proposal(
         plan=planning(change_set, preflight=preflight),
-        apply=applying(change_set, canary=_canary(canary, bake) if canary else None),
+        apply=applying(change_set, canary=first),
         read=found,
     )
+    if first is not None and wait_s:
+        wait_s += first.bake_time.ToTimedelta().total_seconds() or BAKE_S
     return carry_out(context, proposal, yes=yes, wait_s=wait_s, full=full, wants_json=wants_json)
 
 

@@ -39,6 +39,10 @@ SECTIONS = {
         "watch": ("meshctl.cli.watch:watch", "Follow a change to the edges."),
         "edges": ("meshctl.cli.watch:edges", "Show the proxies, and what they refuse."),
         "limits": ("meshctl.cli.limits:limits", "Show what limits let through and refused."),
+        "policies": (
+            "meshctl.cli.policies:policies",
+            "Show what policies in shadow mode would have done.",
+        ),
         "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
         "route": ("meshctl.cli.route:route", "The routes to them."),
     },

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from meshctl import control
+from meshctl.cli.catalog import as_dict
 from meshctl.cli.context import Context, as_json, show_json
+from meshctl.cli.watch import connected, standing
 from meshctl.faults import MeshctlError
 from meshctl.screen import lines
 
@@ -35,13 +37,41 @@ def ask(context: Context, verb: str, timeout_s: float, **words: str) -> Mapping[
 @as_json
 @click.pass_obj
 def status(context: Context, /, *, wants_json: bool) -> None:
-    """Show what runs where, and how it is doing. Exit code 0 as long as a mesh runs."""
+    """
+    Show what runs where, and how it is doing: parts, and the configuration that edges have.
+
+    Exit code 0 as long as a mesh runs.
+    """
     found = ask(context, "status", ANSWER_WITHIN_S)
+    try:
+        edges, revision = context.ask(connected)
+    except MeshctlError:
+        edges, revision = None, 0  # The gateway is away; the parts say so.
     if wants_json:
-        show_json(found)
-    else:
-        for line in lines(found):
-            click.echo(line)
+        told = None if edges is None else [_edge(one, revision) for one in edges]
+        show_json({**found, "revision": revision, "edges": told})
+        return
+    for line in lines(found):
+        click.echo(line)
+    click.echo()
+    if edges is None:
+        click.echo("edges      the gateway can't say")
+    for one in edges or ():
+        click.echo(f"edges      {one.node} has revision {one.revision}, {standing(one, revision)}")
+        for refusal in one.refusals:
+            about = " ".join(filter(None, (refusal.object, refusal.field))) or refusal.resource
+            click.echo(f"           refuses {about}: {refusal.error}")
+
+
+def _edge(edge: Any, revision: int) -> dict[str, Any]:
+    """What of an edge a status has."""
+    return {
+        "node": edge.node,
+        "flavour": edge.flavour,
+        "revision": edge.revision,
+        "behind": max(0, revision - edge.revision),
+        "refusals": [as_dict(one) for one in edge.refusals],
+    }
 
 
 @click.command()

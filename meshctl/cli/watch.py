@@ -73,14 +73,7 @@ def edges(context: Context, /, *, wants_json: bool) -> int:
 
     Exit code 1 if one refuses something.
     """
-
-    async def ask(admin: Admin) -> tuple[list[Any], int]:
-        answer = await admin.changes.ListEdges(
-            change_service_pb2.ListEdgesRequest(), timeout=CALL_TIMEOUT_S
-        )
-        return list(answer.edges), await newest(admin)
-
-    found, revision = context.ask(ask)
+    found, revision = context.ask(connected)
     refusing = any(one.refusals for one in found)
     if wants_json:
         show_json([as_dict(one) for one in found])
@@ -92,7 +85,7 @@ def edges(context: Context, /, *, wants_json: bool) -> int:
             "version": one.user_agent,
             "since": one.connect_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"),
             "revision": one.revision,
-            "": _standing(one, revision),
+            "": standing(one, revision),
         }
         for one in found
     ]
@@ -109,7 +102,16 @@ def edges(context: Context, /, *, wants_json: bool) -> int:
     return exits.FAILED if refusing else exits.OK
 
 
-def _standing(edge: Any, newest_revision: int) -> str:
+async def connected(admin: Admin) -> tuple[list[Any], int]:
+    """The proxies that are connected, and the newest revision."""
+    answer = await admin.changes.ListEdges(
+        change_service_pb2.ListEdgesRequest(), timeout=CALL_TIMEOUT_S
+    )
+    return list(answer.edges), await newest(admin)
+
+
+def standing(edge: Any, newest_revision: int) -> str:
+    """How far a proxy is, for people."""
     if edge.refusals:
         return f"refuses {len(edge.refusals)}"
     if edge.revision < newest_revision:

@@ -1,7 +1,7 @@
 """
 Ten thousand changes of every kind under load: what fails, and what is cut.
 
-`BENCH_MIXED_CHANGES` makes it fewer, for a trial: then `mixed_changes` doesn't reach its bound.
+`MIXED_CHANGES` makes it fewer, for a trial: then `mixed_changes` doesn't reach its bound.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Outcome:
 
 def measure(report: Report) -> None:
     """Take the figures; about ten minutes."""
-    changes = int(os.environ.get("BENCH_MIXED_CHANGES", CHANGES))
+    changes = int(os.environ.get("MIXED_CHANGES", CHANGES))
     outcome = run(changes=changes, change_rate=CHANGE_RATE, call_rate=CALL_RATE)
     for what, count in outcome.failures.items():
         print(f"  failed {count}: {what}")

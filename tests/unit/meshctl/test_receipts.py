@@ -82,3 +82,12 @@ def test_a_clock_that_is_behind_makes_no_time_negative():
     made.create_time.FromJsonString(at(500))
 
     assert receipts.row(made, made.receipts[0])[2] == "0 ms"
+
+
+def test_why_a_change_is_held_back_or_was_rolled_back_is_told():
+    before = change(DONE, state="STATE_CANARY")
+    after = change(DONE, state="STATE_ROLLED_BACK")
+    after.reason = "slow"
+    assert receipts.news(before, after) == ["was rolled back: slow"]
+    assert receipts.news(after, after) == []
+    assert "was rolled back (slow)" in receipts.summary(after)

@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)aerofusion/gateway/v1/limit_service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a!aerofusion/gateway/v1/limit.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x12WatchLimitsRequest\x12\x15\n\rgrpc_services\x18\x01 \x03(\t\"F\n\x13WatchLimitsResponse\x12/\n\x05rules\x18\x01 \x03(\x0b\x32 .aerofusion.gateway.v1.LimitRule\"r\n\tLimitRule\x12+\n\x05limit\x18\x01 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.Limit\x12\x15\n\rgrpc_services\x18\x02 \x03(\t\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x10\n\x08replicas\x18\x04 \x01(\r\"3\n\x0fGetUsageRequest\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"g\n\x10GetUsageResponse\x12\x31\n\x06usages\x18\x01 \x03(\x0b\x32!.aerofusion.gateway.v1.LimitUsage\x12\x0f\n\x07\x62uckets\x18\x02 \x01(\x03\x12\x0f\n\x07reports\x18\x03 \x01(\x03\"\xa4\x02\n\nLimitUsage\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x37\n\x08strength\x18\x02 \x01(\x0e\x32%.aerofusion.gateway.v1.Limit.Strength\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\x12=\n\x06\x62ucket\x18\x04 \x03(\x0b\x32-.aerofusion.gateway.v1.LimitUsage.BucketEntry\x12\x1e\n\x16\x61llowed_per_second_max\x18\x05 \x01(\x01\x12\x30\n\x05parts\x18\x06 \x03(\x0b\x32!.aerofusion.gateway.v1.BucketPart\x1a-\n\x0b\x42ucketEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x01\n\nBucketPart\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1b\n\x13\x61ssigned_per_second\x18\x02 \x01(\x01\x12\x19\n\x11\x64\x65mand_per_second\x18\x03 \x01(\x01\x12\x0f\n\x07\x61llowed\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\x12\x1a\n\x12would_have_refused\x18\x06 \x01(\x03\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf3\x01\n\x0cLimitService\x12\x66\n\x0bWatchLimits\x12).aerofusion.gateway.v1.WatchLimitsRequest\x1a*.aerofusion.gateway.v1.WatchLimitsResponse0\x01\x12{\n\x08GetUsage\x12&.aerofusion.gateway.v1.GetUsageRequest\x1a\'.aerofusion.gateway.v1.GetUsageResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/gateway/v1/limitUsageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)aerofusion/gateway/v1/limit_service.proto\x12\x15\x61\x65rofusion.gateway.v1\x1a!aerofusion/gateway/v1/limit.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x12WatchLimitsRequest\x12\x15\n\rgrpc_services\x18\x01 \x03(\t\"F\n\x13WatchLimitsResponse\x12/\n\x05rules\x18\x01 \x03(\x0b\x32 .aerofusion.gateway.v1.LimitRule\"r\n\tLimitRule\x12+\n\x05limit\x18\x01 \x01(\x0b\x32\x1c.aerofusion.gateway.v1.Limit\x12\x15\n\rgrpc_services\x18\x02 \x03(\t\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x10\n\x08replicas\x18\x04 \x01(\r\"3\n\x0fGetUsageRequest\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"g\n\x10GetUsageResponse\x12\x31\n\x06usages\x18\x01 \x03(\x0b\x32!.aerofusion.gateway.v1.LimitUsage\x12\x0f\n\x07\x62uckets\x18\x02 \x01(\x03\x12\x0f\n\x07reports\x18\x03 \x01(\x03\"\x16\n\x14GetLocalUsageRequest\"a\n\x15GetLocalUsageResponse\x12\x31\n\x06usages\x18\x01 \x03(\x0b\x32!.aerofusion.gateway.v1.LocalUsage\x12\x15\n\rshadow_limits\x18\x02 \x03(\t\"X\n\nLocalUsage\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x02 \x01(\x03\x12\x0f\n\x07refused\x18\x03 \x01(\x03\x12\x1a\n\x12would_have_refused\x18\x04 \x01(\x03\"\xa4\x02\n\nLimitUsage\x12\r\n\x05limit\x18\x01 \x01(\t\x12\x37\n\x08strength\x18\x02 \x01(\x0e\x32%.aerofusion.gateway.v1.Limit.Strength\x12\x0e\n\x06shadow\x18\x03 \x01(\x08\x12=\n\x06\x62ucket\x18\x04 \x03(\x0b\x32-.aerofusion.gateway.v1.LimitUsage.BucketEntry\x12\x1e\n\x16\x61llowed_per_second_max\x18\x05 \x01(\x01\x12\x30\n\x05parts\x18\x06 \x03(\x0b\x32!.aerofusion.gateway.v1.BucketPart\x1a-\n\x0b\x42ucketEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x01\n\nBucketPart\x12\x0c\n\x04\x65\x64ge\x18\x01 \x01(\t\x12\x1b\n\x13\x61ssigned_per_second\x18\x02 \x01(\x01\x12\x19\n\x11\x64\x65mand_per_second\x18\x03 \x01(\x01\x12\x0f\n\x07\x61llowed\x18\x04 \x01(\x03\x12\x0f\n\x07refused\x18\x05 \x01(\x03\x12\x1a\n\x12would_have_refused\x18\x06 \x01(\x03\x12/\n\x0breport_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x85\x03\n\x0cLimitService\x12\x66\n\x0bWatchLimits\x12).aerofusion.gateway.v1.WatchLimitsRequest\x1a*.aerofusion.gateway.v1.WatchLimitsResponse0\x01\x12{\n\x08GetUsage\x12&.aerofusion.gateway.v1.GetUsageRequest\x1a\'.aerofusion.gateway.v1.GetUsageResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/gateway/v1/limitUsage\x12\x8f\x01\n\rGetLocalUsage\x12+.aerofusion.gateway.v1.GetLocalUsageRequest\x1a,.aerofusion.gateway.v1.GetLocalUsageResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/gateway/v1/localLimitUsageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITUSAGE_BUCKETENTRY']._serialized_options = b'8\001'
   _globals['_LIMITSERVICE'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_LIMITSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\202\323\344\223\002\030\022\026/gateway/v1/limitUsage'
+  _globals['_LIMITSERVICE'].methods_by_name['GetLocalUsage']._loaded_options = None
+  _globals['_LIMITSERVICE'].methods_by_name['GetLocalUsage']._serialized_options = b'\202\323\344\223\002\035\022\033/gateway/v1/localLimitUsage'
   _globals['_WATCHLIMITSREQUEST']._serialized_start=166
   _globals['_WATCHLIMITSREQUEST']._serialized_end=209
   _globals['_WATCHLIMITSRESPONSE']._serialized_start=211
@@ -48,12 +50,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSAGEREQUEST']._serialized_end=450
   _globals['_GETUSAGERESPONSE']._serialized_start=452
   _globals['_GETUSAGERESPONSE']._serialized_end=555
-  _globals['_LIMITUSAGE']._serialized_start=558
-  _globals['_LIMITUSAGE']._serialized_end=850
-  _globals['_LIMITUSAGE_BUCKETENTRY']._serialized_start=805
-  _globals['_LIMITUSAGE_BUCKETENTRY']._serialized_end=850
-  _globals['_BUCKETPART']._serialized_start=853
-  _globals['_BUCKETPART']._serialized_end=1046
-  _globals['_LIMITSERVICE']._serialized_start=1049
-  _globals['_LIMITSERVICE']._serialized_end=1292
+  _globals['_GETLOCALUSAGEREQUEST']._serialized_start=557
+  _globals['_GETLOCALUSAGEREQUEST']._serialized_end=579
+  _globals['_GETLOCALUSAGERESPONSE']._serialized_start=581
+  _globals['_GETLOCALUSAGERESPONSE']._serialized_end=678
+  _globals['_LOCALUSAGE']._serialized_start=680
+  _globals['_LOCALUSAGE']._serialized_end=768
+  _globals['_LIMITUSAGE']._serialized_start=771
+  _globals['_LIMITUSAGE']._serialized_end=1063
+  _globals['_LIMITUSAGE_BUCKETENTRY']._serialized_start=1018
+  _globals['_LIMITUSAGE_BUCKETENTRY']._serialized_end=1063
+  _globals['_BUCKETPART']._serialized_start=1066
+  _globals['_BUCKETPART']._serialized_end=1259
+  _globals['_LIMITSERVICE']._serialized_start=1262
+  _globals['_LIMITSERVICE']._serialized_end=1651
 # @@protoc_insertion_point(module_scope)

@@ -169,6 +169,87 @@ class GetUsageResponse(_message.Message):
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
 
 @_typing.final
+class GetLocalUsageRequest(_message.Message):
+    """Nothing to choose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLocalUsageRequest: _TypeAlias = GetLocalUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetLocalUsageResponse(_message.Message):
+    """What was counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGES_FIELD_NUMBER: _builtins.int
+    SHADOW_LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def usages(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalUsage]:
+        """By edge."""
+
+    @_builtins.property
+    def shadow_limits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Local limits in shadow mode now, by name: `would_have_refused` is theirs together."""
+
+    def __init__(
+        self,
+        *,
+        usages: _abc.Iterable[Global___LocalUsage] | None = ...,
+        shadow_limits: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shadow_limits", b"shadow_limits", "usages", b"usages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLocalUsageResponse: _TypeAlias = GetLocalUsageResponse  # noqa: Y015
+
+@_typing.final
+class LocalUsage(_message.Message):
+    """What the local limits of one edge came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGE_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    WOULD_HAVE_REFUSED_FIELD_NUMBER: _builtins.int
+    edge: _builtins.str
+    """The edge's identity, such as `edge/0`."""
+    allowed: _builtins.int
+    """Calls that they let through."""
+    refused: _builtins.int
+    """Calls that one of them refused."""
+    would_have_refused: _builtins.int
+    """Calls that one of them would have refused, were it not in shadow mode."""
+    def __init__(
+        self,
+        *,
+        edge: _builtins.str = ...,
+        allowed: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        would_have_refused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "edge", b"edge", "refused", b"refused", "would_have_refused", b"would_have_refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LocalUsage: _TypeAlias = LocalUsage  # noqa: Y015
+
+@_typing.final
 class LimitUsage(_message.Message):
     """One bucket."""
 
@@ -203,9 +284,7 @@ class LimitUsage(_message.Message):
     limit: _builtins.str
     """`limits/{limit}`."""
     strength: _limit_pb2.Limit.Strength.ValueType
-    """How it is kept. Buckets in an edge alone (STRENGTH_LOCAL) are counted in that edge's statistics
-    and aren't here.
-    """
+    """How it is kept. Buckets in an edge alone (STRENGTH_LOCAL) aren't here: `GetLocalUsage`."""
     shadow: _builtins.bool
     """It refuses nothing."""
     allowed_per_second_max: _builtins.float

@@ -31,7 +31,8 @@ class LimitServiceStub:
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     def __init__(self, channel):
@@ -50,6 +51,11 @@ class LimitServiceStub:
                 request_serializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.GetLocalUsage = channel.unary_unary(
+                '/aerofusion.gateway.v1.LimitService/GetLocalUsage',
+                request_serializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageRequest.SerializeToString,
+                response_deserializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageResponse.FromString,
+                _registered_method=True)
 
 
 class LimitServiceServicer:
@@ -58,7 +64,8 @@ class LimitServiceServicer:
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     def WatchLimits(self, request, context):
@@ -71,6 +78,14 @@ class LimitServiceServicer:
 
     def GetUsage(self, request, context):
         """List buckets with what they let through and refused. Edges tell each 5 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLocalUsage(self, request, context):
+        """List what each edge's own buckets (STRENGTH_LOCAL) let through and refused since its relay
+        started, as telemetry knows it: a few seconds late, and all limits together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +104,11 @@ def add_LimitServiceServicer_to_server(servicer, server):
                     request_deserializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageRequest.FromString,
                     response_serializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageResponse.SerializeToString,
             ),
+            'GetLocalUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLocalUsage,
+                    request_deserializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageRequest.FromString,
+                    response_serializer=aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'aerofusion.gateway.v1.LimitService', rpc_method_handlers)
@@ -103,7 +123,8 @@ class LimitService:
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     @staticmethod
@@ -150,6 +171,33 @@ class LimitService:
             '/aerofusion.gateway.v1.LimitService/GetUsage',
             aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageRequest.SerializeToString,
             aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLocalUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aerofusion.gateway.v1.LimitService/GetLocalUsage',
+            aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageRequest.SerializeToString,
+            aerofusion_dot_gateway_dot_v1_dot_limit__service__pb2.GetLocalUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

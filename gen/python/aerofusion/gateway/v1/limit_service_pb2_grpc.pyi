@@ -32,7 +32,8 @@ class LimitServiceStub:
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     @_typing.overload
@@ -45,6 +46,10 @@ class LimitServiceStub:
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.GetUsageRequest, _limit_service_pb2.GetUsageResponse]
     """List buckets with what they let through and refused. Edges tell each 5 s."""
+    GetLocalUsage: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.GetLocalUsageRequest, _limit_service_pb2.GetLocalUsageResponse]
+    """List what each edge's own buckets (STRENGTH_LOCAL) let through and refused since its relay
+    started, as telemetry knows it: a few seconds late, and all limits together.
+    """
 
 @_typing.type_check_only
 class LimitServiceAsyncStub(LimitServiceStub):
@@ -53,7 +58,8 @@ class LimitServiceAsyncStub(LimitServiceStub):
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -63,6 +69,10 @@ class LimitServiceAsyncStub(LimitServiceStub):
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetUsageRequest, _limit_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """List buckets with what they let through and refused. Edges tell each 5 s."""
+    GetLocalUsage: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.GetLocalUsageRequest, _limit_service_pb2.GetLocalUsageResponse]  # type: ignore[assignment]
+    """List what each edge's own buckets (STRENGTH_LOCAL) let through and refused since its relay
+    started, as telemetry knows it: a few seconds late, and all limits together.
+    """
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """What limits come to: how quotas are divided among the edges, what strict limits let through, and
@@ -70,7 +80,8 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
     ConfigService.
 
     Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
-    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+    SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+    (UNAVAILABLE: what edges count is there).
     """
 
     @_abc_1.abstractmethod
@@ -90,5 +101,15 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.GetUsageResponse, _abc.Awaitable[_limit_service_pb2.GetUsageResponse]]:
         """List buckets with what they let through and refused. Edges tell each 5 s."""
+
+    @_abc_1.abstractmethod
+    def GetLocalUsage(
+        self,
+        request: _limit_service_pb2.GetLocalUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_limit_service_pb2.GetLocalUsageResponse, _abc.Awaitable[_limit_service_pb2.GetLocalUsageResponse]]:
+        """List what each edge's own buckets (STRENGTH_LOCAL) let through and refused since its relay
+        started, as telemetry knows it: a few seconds late, and all limits together.
+        """
 
 def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/gateway/v1/limit_service.proto.
  */
 export const file_aerofusion_gateway_v1_limit_service: GenFile = /*@__PURE__*/
-  fileDesc("CilhZXJvZnVzaW9uL2dhdGV3YXkvdjEvbGltaXRfc2VydmljZS5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIisKEldhdGNoTGltaXRzUmVxdWVzdBIVCg1ncnBjX3NlcnZpY2VzGAEgAygJIkYKE1dhdGNoTGltaXRzUmVzcG9uc2USLwoFcnVsZXMYASADKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTGltaXRSdWxlInIKCUxpbWl0UnVsZRIrCgVsaW1pdBgBIAEoCzIcLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdBIVCg1ncnBjX3NlcnZpY2VzGAIgAygJEg8KB21ldGhvZHMYAyADKAkSEAoIcmVwbGljYXMYBCABKA0iMwoPR2V0VXNhZ2VSZXF1ZXN0Eg0KBWxpbWl0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBSJnChBHZXRVc2FnZVJlc3BvbnNlEjEKBnVzYWdlcxgBIAMoCzIhLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdFVzYWdlEg8KB2J1Y2tldHMYAiABKAMSDwoHcmVwb3J0cxgDIAEoAyKkAgoKTGltaXRVc2FnZRINCgVsaW1pdBgBIAEoCRI3CghzdHJlbmd0aBgCIAEoDjIlLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdC5TdHJlbmd0aBIOCgZzaGFkb3cYAyABKAgSPQoGYnVja2V0GAQgAygLMi0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkxpbWl0VXNhZ2UuQnVja2V0RW50cnkSHgoWYWxsb3dlZF9wZXJfc2Vjb25kX21heBgFIAEoARIwCgVwYXJ0cxgGIAMoCzIhLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5CdWNrZXRQYXJ0Gi0KC0J1Y2tldEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiwQEKCkJ1Y2tldFBhcnQSDAoEZWRnZRgBIAEoCRIbChNhc3NpZ25lZF9wZXJfc2Vjb25kGAIgASgBEhkKEWRlbWFuZF9wZXJfc2Vjb25kGAMgASgBEg8KB2FsbG93ZWQYBCABKAMSDwoHcmVmdXNlZBgFIAEoAxIaChJ3b3VsZF9oYXZlX3JlZnVzZWQYBiABKAMSLwoLcmVwb3J0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMvMBCgxMaW1pdFNlcnZpY2USZgoLV2F0Y2hMaW1pdHMSKS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuV2F0Y2hMaW1pdHNSZXF1ZXN0GiouYWVyb2Z1c2lvbi5nYXRld2F5LnYxLldhdGNoTGltaXRzUmVzcG9uc2UwARJ7CghHZXRVc2FnZRImLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5HZXRVc2FnZVJlcXVlc3QaJy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuR2V0VXNhZ2VSZXNwb25zZSIegtPkkwIYEhYvZ2F0ZXdheS92MS9saW1pdFVzYWdlYgZwcm90bzM", [file_aerofusion_gateway_v1_limit, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("CilhZXJvZnVzaW9uL2dhdGV3YXkvdjEvbGltaXRfc2VydmljZS5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIisKEldhdGNoTGltaXRzUmVxdWVzdBIVCg1ncnBjX3NlcnZpY2VzGAEgAygJIkYKE1dhdGNoTGltaXRzUmVzcG9uc2USLwoFcnVsZXMYASADKAsyIC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTGltaXRSdWxlInIKCUxpbWl0UnVsZRIrCgVsaW1pdBgBIAEoCzIcLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdBIVCg1ncnBjX3NlcnZpY2VzGAIgAygJEg8KB21ldGhvZHMYAyADKAkSEAoIcmVwbGljYXMYBCABKA0iMwoPR2V0VXNhZ2VSZXF1ZXN0Eg0KBWxpbWl0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBSJnChBHZXRVc2FnZVJlc3BvbnNlEjEKBnVzYWdlcxgBIAMoCzIhLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdFVzYWdlEg8KB2J1Y2tldHMYAiABKAMSDwoHcmVwb3J0cxgDIAEoAyIWChRHZXRMb2NhbFVzYWdlUmVxdWVzdCJhChVHZXRMb2NhbFVzYWdlUmVzcG9uc2USMQoGdXNhZ2VzGAEgAygLMiEuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkxvY2FsVXNhZ2USFQoNc2hhZG93X2xpbWl0cxgCIAMoCSJYCgpMb2NhbFVzYWdlEgwKBGVkZ2UYASABKAkSDwoHYWxsb3dlZBgCIAEoAxIPCgdyZWZ1c2VkGAMgASgDEhoKEndvdWxkX2hhdmVfcmVmdXNlZBgEIAEoAyKkAgoKTGltaXRVc2FnZRINCgVsaW1pdBgBIAEoCRI3CghzdHJlbmd0aBgCIAEoDjIlLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5MaW1pdC5TdHJlbmd0aBIOCgZzaGFkb3cYAyABKAgSPQoGYnVja2V0GAQgAygLMi0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkxpbWl0VXNhZ2UuQnVja2V0RW50cnkSHgoWYWxsb3dlZF9wZXJfc2Vjb25kX21heBgFIAEoARIwCgVwYXJ0cxgGIAMoCzIhLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5CdWNrZXRQYXJ0Gi0KC0J1Y2tldEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiwQEKCkJ1Y2tldFBhcnQSDAoEZWRnZRgBIAEoCRIbChNhc3NpZ25lZF9wZXJfc2Vjb25kGAIgASgBEhkKEWRlbWFuZF9wZXJfc2Vjb25kGAMgASgBEg8KB2FsbG93ZWQYBCABKAMSDwoHcmVmdXNlZBgFIAEoAxIaChJ3b3VsZF9oYXZlX3JlZnVzZWQYBiABKAMSLwoLcmVwb3J0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMoUDCgxMaW1pdFNlcnZpY2USZgoLV2F0Y2hMaW1pdHMSKS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuV2F0Y2hMaW1pdHNSZXF1ZXN0GiouYWVyb2Z1c2lvbi5nYXRld2F5LnYxLldhdGNoTGltaXRzUmVzcG9uc2UwARJ7CghHZXRVc2FnZRImLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5HZXRVc2FnZVJlcXVlc3QaJy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuR2V0VXNhZ2VSZXNwb25zZSIegtPkkwIYEhYvZ2F0ZXdheS92MS9saW1pdFVzYWdlEo8BCg1HZXRMb2NhbFVzYWdlEisuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkdldExvY2FsVXNhZ2VSZXF1ZXN0GiwuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkdldExvY2FsVXNhZ2VSZXNwb25zZSIjgtPkkwIdEhsvZ2F0ZXdheS92MS9sb2NhbExpbWl0VXNhZ2ViBnByb3RvMw", [file_aerofusion_gateway_v1_limit, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * Which limits.
@@ -166,6 +166,91 @@ export const GetUsageResponseSchema: GenMessage<GetUsageResponse> = /*@__PURE__*
   messageDesc(file_aerofusion_gateway_v1_limit_service, 4);
 
 /**
+ * Nothing to choose.
+ *
+ * @generated from message aerofusion.gateway.v1.GetLocalUsageRequest
+ */
+export type GetLocalUsageRequest = Message<"aerofusion.gateway.v1.GetLocalUsageRequest"> & {
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.GetLocalUsageRequest.
+ * Use `create(GetLocalUsageRequestSchema)` to create a new message.
+ */
+export const GetLocalUsageRequestSchema: GenMessage<GetLocalUsageRequest> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_limit_service, 5);
+
+/**
+ * What was counted.
+ *
+ * @generated from message aerofusion.gateway.v1.GetLocalUsageResponse
+ */
+export type GetLocalUsageResponse = Message<"aerofusion.gateway.v1.GetLocalUsageResponse"> & {
+  /**
+   * By edge.
+   *
+   * @generated from field: repeated aerofusion.gateway.v1.LocalUsage usages = 1;
+   */
+  usages: LocalUsage[];
+
+  /**
+   * Local limits in shadow mode now, by name: `would_have_refused` is theirs together.
+   *
+   * @generated from field: repeated string shadow_limits = 2;
+   */
+  shadowLimits: string[];
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.GetLocalUsageResponse.
+ * Use `create(GetLocalUsageResponseSchema)` to create a new message.
+ */
+export const GetLocalUsageResponseSchema: GenMessage<GetLocalUsageResponse> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_limit_service, 6);
+
+/**
+ * What the local limits of one edge came to.
+ *
+ * @generated from message aerofusion.gateway.v1.LocalUsage
+ */
+export type LocalUsage = Message<"aerofusion.gateway.v1.LocalUsage"> & {
+  /**
+   * The edge's identity, such as `edge/0`.
+   *
+   * @generated from field: string edge = 1;
+   */
+  edge: string;
+
+  /**
+   * Calls that they let through.
+   *
+   * @generated from field: int64 allowed = 2;
+   */
+  allowed: bigint;
+
+  /**
+   * Calls that one of them refused.
+   *
+   * @generated from field: int64 refused = 3;
+   */
+  refused: bigint;
+
+  /**
+   * Calls that one of them would have refused, were it not in shadow mode.
+   *
+   * @generated from field: int64 would_have_refused = 4;
+   */
+  wouldHaveRefused: bigint;
+};
+
+/**
+ * Describes the message aerofusion.gateway.v1.LocalUsage.
+ * Use `create(LocalUsageSchema)` to create a new message.
+ */
+export const LocalUsageSchema: GenMessage<LocalUsage> = /*@__PURE__*/
+  messageDesc(file_aerofusion_gateway_v1_limit_service, 7);
+
+/**
  * One bucket.
  *
  * @generated from message aerofusion.gateway.v1.LimitUsage
@@ -179,8 +264,7 @@ export type LimitUsage = Message<"aerofusion.gateway.v1.LimitUsage"> & {
   limit: string;
 
   /**
-   * How it is kept. Buckets in an edge alone (STRENGTH_LOCAL) are counted in that edge's statistics
-   * and aren't here.
+   * How it is kept. Buckets in an edge alone (STRENGTH_LOCAL) aren't here: `GetLocalUsage`.
    *
    * @generated from field: aerofusion.gateway.v1.Limit.Strength strength = 2;
    */
@@ -221,7 +305,7 @@ export type LimitUsage = Message<"aerofusion.gateway.v1.LimitUsage"> & {
  * Use `create(LimitUsageSchema)` to create a new message.
  */
 export const LimitUsageSchema: GenMessage<LimitUsage> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_limit_service, 5);
+  messageDesc(file_aerofusion_gateway_v1_limit_service, 8);
 
 /**
  * One edge's part of a bucket.
@@ -284,7 +368,7 @@ export type BucketPart = Message<"aerofusion.gateway.v1.BucketPart"> & {
  * Use `create(BucketPartSchema)` to create a new message.
  */
 export const BucketPartSchema: GenMessage<BucketPart> = /*@__PURE__*/
-  messageDesc(file_aerofusion_gateway_v1_limit_service, 6);
+  messageDesc(file_aerofusion_gateway_v1_limit_service, 9);
 
 /**
  * What limits come to: how quotas are divided among the edges, what strict limits let through, and
@@ -292,7 +376,8 @@ export const BucketPartSchema: GenMessage<BucketPart> = /*@__PURE__*/
  * ConfigService.
  *
  * Reasons of errors: LIMIT_NOT_FOUND (NOT_FOUND), GRPC_SERVICES_INVALID (INVALID_ARGUMENT),
- * SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED).
+ * SERVICE_NOT_YOURS (PERMISSION_DENIED), TOO_MANY_WATCHERS (RESOURCE_EXHAUSTED), TELEMETRY_AWAY
+ * (UNAVAILABLE: what edges count is there).
  *
  * @generated from service aerofusion.gateway.v1.LimitService
  */
@@ -317,6 +402,17 @@ export const LimitService: GenService<{
     methodKind: "unary";
     input: typeof GetUsageRequestSchema;
     output: typeof GetUsageResponseSchema;
+  },
+  /**
+   * List what each edge's own buckets (STRENGTH_LOCAL) let through and refused since its relay
+   * started, as telemetry knows it: a few seconds late, and all limits together.
+   *
+   * @generated from rpc aerofusion.gateway.v1.LimitService.GetLocalUsage
+   */
+  getLocalUsage: {
+    methodKind: "unary";
+    input: typeof GetLocalUsageRequestSchema;
+    output: typeof GetLocalUsageResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_aerofusion_gateway_v1_limit_service, 0);
