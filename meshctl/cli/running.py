@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -51,16 +51,21 @@ def status(context: Context, /, *, wants_json: bool) -> None:
         told = None if edges is None else [_edge(one, revision) for one in edges]
         show_json({**found, "revision": revision, "edges": told})
         return
-    for line in lines(found):
+    for line in (*lines(found), "", *edge_lines(edges, revision)):
         click.echo(line)
-    click.echo()
+
+
+def edge_lines(edges: Sequence[Any] | None, revision: int) -> list[str]:
+    """What configuration *edges* have, the newest being *revision*; None: nobody can say."""
     if edges is None:
-        click.echo("edges      the gateway can't say")
-    for one in edges or ():
-        click.echo(f"edges      {one.node} has revision {one.revision}, {standing(one, revision)}")
+        return ["proxies    the gateway can't say what they have"]
+    found = []
+    for one in edges:
+        found.append(f"proxy      {one.node}: revision {one.revision}, {standing(one, revision)}")
         for refusal in one.refusals:
             about = " ".join(filter(None, (refusal.object, refusal.field))) or refusal.resource
-            click.echo(f"           refuses {about}: {refusal.error}")
+            found.append(f"           refuses {about}: {refusal.error}")
+    return found or ["proxies    none is connected"]
 
 
 def _edge(edge: Any, revision: int) -> dict[str, Any]:

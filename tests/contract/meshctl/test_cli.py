@@ -111,6 +111,7 @@ def test_status_tells_what_runs_where(mesh):
     assert all(part["phase"] == "ready" and part["memory_bytes"] > 0 for part in found["parts"])
     assert found["memory_bytes"] >= sum(part["memory_bytes"] for part in found["parts"])
     assert parts["gateway"]["ports"]["grpc"] > 0
+    assert found["edges"] == []
 
 
 def test_a_second_up_is_refused_and_says_how_to_stop_the_first(mesh):
