@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -64,11 +64,10 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self.change(actor) as change:
+        async with self.change(actor, _needed(value.name, value)) as change:
             before = await _repeated(change, request)
             if before is not None:
                 return before
-            await change.load(_needed(value.name, value))
             if await change.get(value.name) is not None:
                 kind = "ROUTE" if isinstance(value, Route) else "SERVICE"
                 raise AlreadyExists(
@@ -95,11 +94,10 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self.change(actor) as change:
+        async with self.change(actor, _needed(name)) as change:
             repeated = await _repeated(change, request)
             if repeated is not None:
                 return repeated
-            await change.load(_needed(name))
             before = await change.get(name)
             if before is None and not allow_missing:
                 raise not_found(name)
@@ -123,7 +121,7 @@ class CatalogWriter:
             MeshError: As `CatalogService` says.
 
         """
-        async with self.change(actor) as change:
+        async with self.change(actor, (name,)) as change:
             answered = await self.answered(change, request)
             if answered is not None:
                 return answered
@@ -139,9 +137,15 @@ class CatalogWriter:
             return revision
 
     @contextlib.asynccontextmanager
-    async def change(self, actor: str) -> AsyncIterator[Change]:
-        """Open the transaction of a change; those who follow the catalog are told at its end."""
-        async with self._store.change(actor, self._changed) as change:
+    async def change(self, actor: str, names: Iterable[str] = ()) -> AsyncIterator[Change]:
+        """
+        Open the transaction of a change; those who follow the catalog are told at its end.
+
+        Args:
+            names: Objects that it will look at.
+
+        """
+        async with self._store.change(actor, self._changed, names=names) as change:
             watched = change.canary
             yield change
             still = watched is not None and change.canary == watched

@@ -38,7 +38,7 @@ class Settings(MeshSettings):
     edge_cors_origins: str = ""
     """Origins whose web pages may call, with commas between; `*` for every one."""
 
-    edge_trace_sampling: Annotated[float, Range(0, 100)] = 100.0
+    edge_trace_sampling: Annotated[float, Range(0, 100)] = 1.0
     """Share of requests that get a trace if they bring none, in percent."""
 
     edge_streams_per_connection_max: Annotated[int, Range(1, 10_000)] = 256

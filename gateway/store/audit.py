@@ -69,12 +69,15 @@ class Tail:
         )
 
 
+EMPTY: Final = Tail(0, FIRST_PREVIOUS)
+
+
 async def tail(connection: Connection) -> Tail:
     """Return the end of the chain; no other record is made until the transaction has ended."""
     assert connection.is_in_transaction(), "a record belongs to what it records"
     await connection.execute("SELECT pg_advisory_xact_lock($1)", CHAIN_LOCK)
     last = await connection.fetchrow("SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1")
-    return Tail(last["seq"], last["hash"]) if last else Tail(0, FIRST_PREVIOUS)
+    return Tail(last["seq"], last["hash"]) if last else EMPTY
 
 
 async def record(

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Catalog
+from gateway.store import audit
 from gateway.store.change import Change
 from gateway.store.rows import (
     OBJECTS,
@@ -20,9 +21,11 @@ from meshkit.postgres import unavailable_on_lost_connection
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     import asyncpg
+
+    from gateway.store.change import Connection
 
 __all__ = ["CatalogStore", "Change", "ChangeMade", "Revision", "Stored"]
 
@@ -156,13 +159,18 @@ class CatalogStore:
 
     @contextlib.asynccontextmanager
     async def change(
-        self, actor: str, committed: Callable[[Sequence[Revision]], None] | None = None
+        self,
+        actor: str,
+        committed: Callable[[Sequence[Revision]], None] | None = None,
+        *,
+        names: Iterable[str] = (),
     ) -> AsyncIterator[Change]:
         """
         Open the transaction of a change; no other runs at the same time, on any replica.
 
         Args:
             committed: Called with what was made as soon as that is durable; not if nothing was.
+            names: Objects that it will look at: read with the rest, for each trip is a wait.
 
         Raises:
             Unavailable: The database is away; the change may or may not have happened.
@@ -170,16 +178,34 @@ class CatalogStore:
         """
         with unavailable_on_lost_connection():
             async with self._pool.acquire() as connection:
-                async with connection.transaction():
-                    state = await connection.fetchrow(
-                        "SELECT revision, canary FROM catalog_state FOR UPDATE"
-                    )
-                    assert state is not None, "the first migration makes it"
-                    change = Change(
-                        connection, actor=actor, revision=state["revision"], canary=state["canary"]
-                    )
+                async with _locked(connection):
+                    change = await Change.open(connection, actor=actor, names=names)
                     yield change
                     await change.flush()
                 # Before the connection goes back, which takes a round trip.
                 if committed is not None and change.made:
                     committed(change.made)
+
+
+_LOCK = f"""
+BEGIN;
+SELECT FROM catalog_state FOR UPDATE;
+SELECT pg_advisory_xact_lock({audit.CHAIN_LOCK})
+"""
+
+
+@contextlib.asynccontextmanager
+async def _locked(connection: Connection) -> AsyncIterator[None]:
+    """
+    Open a transaction that holds the locks of the catalog and the audit log: one round trip.
+
+    `connection.transaction()` would take one more. What is read afterwards is read under the locks.
+    """
+    try:
+        await connection.execute(_LOCK)
+        yield
+    except BaseException:
+        await connection.execute("ROLLBACK")
+        raise
+    if await connection.execute("COMMIT") != "COMMIT":
+        raise RuntimeError("an error in the transaction was passed over")

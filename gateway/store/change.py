@@ -35,6 +35,13 @@ _PURGED_AT_ONCE = 100
 _LAST: Final = "\U0010ffff"
 """Behind every character of a name."""
 
+_STATE: Final = (
+    "SELECT s.revision AS newest, s.canary, t.seq, t.hash, o.* FROM catalog_state s"  # noqa: S608
+    " LEFT JOIN LATERAL (SELECT seq, hash FROM audit_log ORDER BY seq DESC LIMIT 1) t ON true"
+    f" LEFT JOIN ({OBJECTS} WHERE o.name = ANY($1)) o ON true"
+)
+"""What every change begins with, and the objects named."""
+
 
 class Change:
     """
@@ -72,6 +79,18 @@ class Change:
         self._tail: audit.Tail | None = None
         self._told: dict[str, Any] | None = None
         """Which edges have it first, as revisions keep it."""
+
+    @classmethod
+    async def open(cls, connection: Connection, *, actor: str, names: Iterable[str]) -> Change:
+        """Begin in a transaction that holds the locks of the catalog and the audit log."""
+        wanted = list(dict.fromkeys(names))
+        rows = await connection.fetch(_STATE, wanted)
+        state = rows[0]
+        made = cls(connection, actor=actor, revision=state["newest"], canary=state["canary"])
+        made._tail = audit.Tail(state["seq"], state["hash"]) if state["seq"] else audit.EMPTY
+        made._known.update(dict.fromkeys(wanted))
+        made._known.update({row["name"]: stored_of(row) for row in rows if row["name"]})
+        return made
 
     def have_first(self, edges: Collection[str]) -> None:
         """Have all that this change is going to make reach *edges* first; `begin_canary` follows."""
@@ -125,12 +144,11 @@ class Change:
     async def attempt(self) -> AsyncIterator[Change]:
         """Open a change on top of this one of which nothing stays."""
         await self.flush()
-        transaction = self._connection.transaction()
-        await transaction.start()
+        await self._connection.execute("SAVEPOINT attempt")
         try:
             yield Change(self._connection, actor=self.actor, revision=self.revision)
         finally:
-            await transaction.rollback()
+            await self._connection.execute("ROLLBACK TO SAVEPOINT attempt")
 
     async def answered(self, request_id: str) -> Answered | None:
         """Return what the actor's earlier request with this id came to."""
