@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import secrets
+from typing import TYPE_CHECKING, Final
 
 from gateway.identity.seal import is_sealed
-from gateway.model import Certificate, Host
+from gateway.model import Certificate, Host, OidcLogin, client_secret_of, cookie_secret_of
 from gateway.validation.certificate import check_pair, covers
+from gateway.validation.checks import refuse
 from meshkit.errors import FailedPrecondition, MeshError
 
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from gateway.store.catalog import Change, Stored
 
 
+CLIENT_SECRET_LENGTH_MAX: Final = 1_000
+COOKIE_SECRET_BYTES: Final = 32
+
+
 def prepared(seal: Seal, before: Stored | None, value: Object, now: datetime) -> Object:
     """
     Return *value* as it is to be stored: with its secret sealed, or the one that is there.
@@ -27,14 +33,40 @@ def prepared(seal: Seal, before: Stored | None, value: Object, now: datetime) ->
     The same secret as before stays sealed as it is, so that it makes no change.
 
     Raises:
-        InvalidInput: INVALID_OBJECT: not a certificate with its key, or an ended one.
+        InvalidInput: INVALID_OBJECT: not a certificate with its key, or an ended one; a sign-in
+            without a secret.
         FailedPrecondition: SECRET_SEALED.
 
     """
     old = before.value if before else None
     if isinstance(value, Certificate):
         return _certificate(seal, old if isinstance(old, Certificate) else None, value, now)
+    if isinstance(value, Host) and value.login is not None:
+        before_it = old.login if isinstance(old, Host) else None
+        return dataclasses.replace(value, login=_login(seal, value.name, before_it, value.login))
     return value
+
+
+def _login(seal: Seal, host: str, old: OidcLogin | None, value: OidcLogin) -> OidcLogin:
+    """
+    Return a sign-in with its secrets sealed.
+
+    What its cookies are sealed with stays as long as the generation of its sessions does. That of
+    an earlier revision never comes back: what was ended stays so.
+    """
+    given, belongs_to = value.client_secret, client_secret_of(host)
+    problem = ""
+    if not is_sealed(given) and len(given) > CLIENT_SECRET_LENGTH_MAX:
+        problem = f"longer than {CLIENT_SECRET_LENGTH_MAX} characters"
+    client = _sealed(seal, belongs_to, given, old.client_secret if old else "")
+    if not client:
+        problem = "is required"
+    refuse({"login.client_secret": problem} if problem else {}, "INVALID_OBJECT", "host")
+    if old is not None and old.session_generation == value.session_generation:
+        cookies = old.cookie_secret
+    else:
+        cookies = seal.seal(secrets.token_urlsafe(COOKIE_SECRET_BYTES), cookie_secret_of(host))
+    return dataclasses.replace(value, client_secret=client, cookie_secret=cookies)
 
 
 def _certificate(

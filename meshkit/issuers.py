@@ -19,6 +19,9 @@ from meshkit.errors import Unauthenticated
 
 
 ISSUER_HEADER: Final = "x-aerofusion-issuer"
+SESSION: Final = "cookie"
+"""As `ClaimMapping.header`: the token stands in a browser's session, and the edge keeps it."""
+
 SUBJECT_PREFIXES: Final = frozenset({"passengers/", "services/", "devices/"})
 """What subjects of other issuers begin with; operators come from the mesh alone."""
 
@@ -48,7 +51,7 @@ class ClaimMapping:
     """`issuers/{issuer}`."""
 
     header: str = ""
-    """Where the token stands; empty: `authorization`, after `Bearer `."""
+    """Where the token stands; empty: `authorization`, after `Bearer `; `SESSION`: it doesn't come."""
 
     subject_claim: str = "sub"
     subject_prefix: str = "passengers/"

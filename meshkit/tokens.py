@@ -7,9 +7,10 @@ unknown `crit` headers pass, and takes tokens without `kid` and `iat`; all that 
 refused here. Only for calls whose mTLS peer is the edge: from anyone else the
 header proves nothing.
 
-There are three kinds: the mesh's own tokens; API keys, which the edge keeps to
-itself and of which only the payload comes; and tokens of other issuers, with
-`x-aerofusion-issuer` to say how they are read.
+There are four kinds: the mesh's own tokens; API keys, which the edge keeps to
+itself and of which only the payload comes; tokens of other issuers, with
+`x-aerofusion-issuer` to say how they are read; and those of browsers that have
+signed in, which the edge got from their issuer itself and keeps as it does keys.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from meshkit.errors import Unauthenticated
-from meshkit.issuers import ISSUER_HEADER, ClaimMapping
+from meshkit.issuers import ISSUER_HEADER, SESSION, ClaimMapping
 from meshkit.issuers import invalid_claim as _invalid
 
 
@@ -102,7 +103,7 @@ def edge_claims(metadata: Mapping[str, str], now: float) -> Claims:
     """
     forwarded = metadata.get(CLAIMS_HEADER, "")
     token, mapping = _token(metadata), metadata.get(ISSUER_HEADER, "")
-    if not forwarded or (not token and mapping):
+    if not forwarded:
         raise _missing()
     if max(len(token), len(forwarded)) > TOKEN_LENGTH_MAX:
         raise _malformed("it is too long")
@@ -119,6 +120,8 @@ def _token(metadata: Mapping[str, str]) -> str:
     """Return the token that was verified; "" if it isn't there, as with API keys."""
     if ISSUER_HEADER in metadata:
         header = ClaimMapping.decode(metadata[ISSUER_HEADER]).header
+        if header == SESSION:
+            return ""
         if header and header != TOKEN_HEADER:
             return metadata.get(header, "")
     scheme, _, token = metadata.get(TOKEN_HEADER, "").partition(" ")
@@ -132,8 +135,10 @@ def _read(token: str, forwarded: str, mapping: str) -> Claims:
         claimed = _json_object(forwarded.rstrip("="))
         if claimed.get("iss") == KEY_ISSUER:
             return _checked_claims(claimed, KEY_ISSUER, KEY_AUDIENCE)
-        if not token:
-            raise _missing()
+    elif ClaimMapping.decode(mapping).header == SESSION:
+        return _mapped_claims(_json_object(forwarded.rstrip("=")), ClaimMapping.decode(mapping))
+    if not token:
+        raise _missing()
     if token.count(".") != 2:
         raise _malformed("it is not three parts of base64url")
     header_part, payload_part, _ = token.split(".")

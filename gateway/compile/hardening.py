@@ -19,11 +19,13 @@ SPOOFABLE: Final = (
 """Headers by which a proxy tells of its client: nobody is one before the edge. Envoy appends to
 `x-forwarded-for`, so that what was sent must go first."""
 
+NOTHING: Final = "There is nothing by this name."
+
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _TEXTS: Final[Sequence[tuple[int, Sequence[str], str]]] = (
     (401, (), "unauthenticated"),
     (403, (), "not allowed"),
-    (404, ("NR", "NC"), "There is nothing by this name."),
+    (404, ("NR", "NC"), NOTHING),
     (
         503,
         ("UH", "UF", "UC", "UO", "UR", "LR", "LH", "URX", "DF", "UPE"),

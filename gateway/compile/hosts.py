@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.compile import changes, routes
+from gateway.compile import changes, logins, routes
 from gateway.compile.envoy_api import any_of, duration, make
 from gateway.compile.issuers import JWT_AUTHN, OPTIONAL_TOKEN, WRITTEN, grants
 from gateway.xds.resources import Resource, resource
@@ -46,7 +46,7 @@ _CORS_MAX_AGE_S = "7200"
 
 def host_routes(host: Host, catalog: Catalog) -> Resource:
     """Return what the edge does with a host's requests; its name is the host's."""
-    configs = {}
+    configs = logins.configs(host, catalog)
     if host.cors_origins:
         configs[routes.CORS] = _cors(host.cors_origins)
     message = make(
@@ -58,8 +58,14 @@ def host_routes(host: Host, catalog: Catalog) -> Resource:
             {
                 "name": host.name,
                 "domains": host.domains,
-                "routes": [*_refusals(host), *(_route(host, rule, catalog) for rule in host.rules)],
+                "routes": [
+                    *_refusals(host),
+                    *logins.own_paths(host),
+                    *(_route(host, rule, catalog) for rule in host.rules),
+                    *logins.rest(host),
+                ],
                 "typed_per_filter_config": configs,
+                "request_headers_to_remove": logins.FAILURE_HEADERS if host.login else (),
             },
             _misdirected(),
         ],
@@ -106,6 +112,8 @@ def _route(host: Host, rule: HttpRule, catalog: Catalog) -> dict[str, Any]:
         **changes.of_headers("response", rule.response_headers),
     }
     configs = access_configs(access, grants(catalog))
+    if access.public:
+        configs |= logins.public_configs(host, catalog)
     if configs:
         made["typed_per_filter_config"] = configs
     if rule.forward is not None:

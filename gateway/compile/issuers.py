@@ -8,6 +8,7 @@ any of the three, and no token says by itself whose it is.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.compile.envoy_api import any_of, make
 from gateway.validation.jwks import reduced
 from gateway.xds.resources import Resource, resource
-from meshkit.issuers import ISSUER_HEADER, ClaimMapping
+from meshkit.issuers import ISSUER_HEADER, SESSION, ClaimMapping
 from meshkit.tokens import (
     CLAIMS_HEADER,
     KEY_AUDIENCE,
@@ -69,9 +70,13 @@ WRITTEN: Final = (
 )
 """Headers in which the edge tells services who calls."""
 
+SIGN_IN_HEADER: Final = "x-aerofusion-sign-in"
+"""Where the filter that signs browsers in leaves the ID token; nobody else can write it."""
+
 _MESH = "mesh"
 _KEYS = "keys"
 _MARK = "x-aerofusion-issuer-"
+_SIGN_IN_MARK = "x-aerofusion-sign-in-"
 _PROVIDER = "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider"
 
 
@@ -135,7 +140,13 @@ def keys_of(issuer: Issuer, fetched: Mapping[str, str]) -> str:
 
 
 def providers(inputs: Inputs, options: EdgeOptions) -> dict[str, Any]:
-    """Return jwt_authn's providers by name; an issuer whose keys aren't known has none yet."""
+    """
+    Return jwt_authn's providers by name; an issuer whose keys aren't known has none yet.
+
+    ID tokens of a sign-in have providers of their own: they are for the site that asked for them,
+    and stand where only the filter that signs in puts them.
+    """
+    clients = clients_of(inputs.catalog)
     found = {
         _MESH: _provider(
             options,
@@ -170,7 +181,35 @@ def providers(inputs: Inputs, options: EdgeOptions) -> dict[str, Any]:
                 max_lifetime=LIFETIME_MAX,
                 **_bearer(issuer.header or TOKEN_HEADER),
             )
+        if jwks and name in clients:
+            found[f"{name}/login"] = _provider(
+                options,
+                issuer=issuer.issuer,
+                audiences=clients[name],
+                jwks=jwks,
+                payload_in_metadata=FOREIGN_METADATA,
+                marks=[{"claim_name": "iss", "header_name": _mark(name, _SIGN_IN_MARK)}],
+                max_lifetime=LIFETIME_MAX,
+                forward=False,
+                from_headers=[{"name": SIGN_IN_HEADER}],
+            )
     return found
+
+
+def clients_of(catalog: Catalog) -> dict[str, list[str]]:
+    """Return what the providers of hosts' sign-ins know them as, by the issuer's name."""
+    found: dict[str, set[str]] = {}
+    for host in catalog.hosts.values():
+        if host.login is not None:
+            found.setdefault(host.login.issuer, set()).add(host.login.client_id)
+    return {name: sorted(clients) for name, clients in found.items()}
+
+
+def clients_differ(delta: Delta) -> bool:
+    """Return whether other sites sign in, or with other issuers, than before."""
+    if not delta.touches("hosts"):
+        return False
+    return clients_of(delta.before.catalog) != clients_of(delta.after.catalog)
 
 
 def requirements(names: list[str]) -> dict[str, Any]:
@@ -185,13 +224,23 @@ def requirements(names: list[str]) -> dict[str, Any]:
 def mappings(inputs: Inputs) -> Resource:
     """Return the config of the filter that tells by which issuer's token somebody calls."""
     rules = []
+    clients = clients_of(inputs.catalog)
     for name, issuer in sorted(inputs.catalog.issuers.items()):
-        header = _mark(name)
-        rules.append(_rule(header, "issuer", name, remove=False))
-        rules.append(_rule(header, "mapping", mapping_of(issuer).encode(), remove=True))
+        mapping = mapping_of(issuer)
+        rules += _told(_mark(name), name, mapping)
+        if name in clients:
+            kept = dataclasses.replace(mapping, header=SESSION)
+            rules += _told(_mark(name, _SIGN_IN_MARK), name, kept)
     config = any_of(ISSUERS_CONFIG, request_rules=rules)
     message = make("envoy.config.core.v3.TypedExtensionConfig", name=ISSUERS, typed_config=config)
     return resource(ISSUERS, message.SerializeToString(deterministic=True))
+
+
+def _told(header: str, name: str, mapping: ClaimMapping) -> list[dict[str, Any]]:
+    return [
+        _rule(header, "issuer", name, remove=False),
+        _rule(header, "mapping", mapping.encode(), remove=True),
+    ]
 
 
 def mapping_of(issuer: Issuer) -> ClaimMapping:
@@ -238,9 +287,9 @@ def _rule(header: str, key: str, value: str, *, remove: bool) -> dict[str, Any]:
     }
 
 
-def _mark(name: str) -> str:
+def _mark(name: str, beginning: str = _MARK) -> str:
     """Return the header by which jwt_authn notes that an issuer's token was good."""
-    return _MARK + name.partition("/")[2]
+    return beginning + name.partition("/")[2]
 
 
 def _bearer(header: str) -> dict[str, Any]:

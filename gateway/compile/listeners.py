@@ -11,6 +11,7 @@ from gateway.compile import (
     http3,
     issuers,
     limits,
+    logins,
     policies,
     revoked,
     routes,
@@ -136,7 +137,7 @@ def _host_manager(host: Host, options: EdgeOptions) -> dict[str, Any]:
     return {
         "stat_prefix": "hosts",
         "rds": {"config_source": ads(), "route_config_name": host.name},
-        "http_filters": _http_filters((), options),
+        "http_filters": _http_filters((), options, logins.filters()),
         # Only where a rule says so.
         "upgrade_configs": [{"upgrade_type": one, "enabled": {"value": False}} for one in UPGRADES],
         **_manager(options),
@@ -194,12 +195,17 @@ def _to_grpc() -> list[dict[str, Any]]:
     ]
 
 
-def _http_filters(to_grpc: Sequence[dict[str, Any]], options: EdgeOptions) -> list[dict[str, Any]]:
+def _http_filters(
+    to_grpc: Sequence[dict[str, Any]],
+    options: EdgeOptions,
+    sign_in: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """
     Return the filters in their order, which is security.
 
     CORS answers preflights, and grpc_web unwraps, before anything is asked of a caller. Whatever
-    has a policy by route stands behind the transcoder: the route is known only there.
+    has a policy by route stands behind the transcoder: the route is known only there. Browsers are
+    signed in before tokens are looked at, since what that gives is one.
     """
     return [
         hardening.shape(),
@@ -208,6 +214,7 @@ def _http_filters(to_grpc: Sequence[dict[str, Any]], options: EdgeOptions) -> li
         _filter(routes.CORS, "cors.v3.Cors"),
         *to_grpc,
         _filter(routes.LOCAL_RATELIMIT, "local_ratelimit.v3.LocalRateLimit", stat_prefix="edge"),
+        *sign_in,
         extension(issuers.JWT_AUTHN, issuers.JWT_CONFIG),
         extension(issuers.ISSUERS, issuers.ISSUERS_CONFIG),
         _filter(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.compile import certificates, hosts, issuers
+from gateway.compile import certificates, hosts, issuers, logins
 from gateway.compile.shared import Part
+from gateway.model import client_secret_of, cookie_secret_of
 
 
 if TYPE_CHECKING:
     from gateway.compile.inputs import Delta, Inputs
+    from gateway.model import Host
 
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
@@ -41,12 +43,16 @@ def _hosts_affected(delta: Delta) -> Iterator[str]:
     """
     Yield the hosts that depend on what differs.
 
-    Those that send to a service that came to stand outside the mesh, or inside; and all of them
-    if other issuers' tokens give other roles.
+    Those that send to a service that came to stand outside the mesh, or inside; all of them if
+    other issuers' tokens give other roles; those that sign in if tokens come in other headers.
     """
     if issuers.grants_differ(delta):
         yield from delta.after.catalog.hosts
         return
+    if logins.token_headers(delta.before.catalog) != logins.token_headers(delta.after.catalog):
+        for host in delta.after.catalog.hosts.values():
+            if host.login is not None:
+                yield host.name
     before, after = delta.before.catalog.services, delta.after.catalog.services
     moved = {
         name
@@ -60,11 +66,24 @@ def _hosts_affected(delta: Delta) -> Iterator[str]:
                 yield host.name
 
 
+def _host_names(host: Host) -> list[Name]:
+    names = [("RDS", host.name)]
+    if host.login is not None:
+        names += [("SDS", client_secret_of(host.name)), ("SDS", cookie_secret_of(host.name))]
+    return names
+
+
+def _host_parts(host: Host, inputs: Inputs) -> Iterator[Part]:
+    yield "RDS", hosts.host_routes(host, inputs.catalog)
+    for one in logins.login_secrets(host, inputs):
+        yield "SDS", one
+
+
 OWNED: Final = (
     Owned(
         "hosts",
-        names=lambda host: [("RDS", host.name)],
-        parts=lambda host, inputs: iter([("RDS", hosts.host_routes(host, inputs.catalog))]),
+        names=_host_names,
+        parts=_host_parts,
         affected=_hosts_affected,
     ),
     Owned(

@@ -66,16 +66,20 @@ def stand_ins(names: Collection[str], trust: str, key_pem: bytes, chain_pem: byt
     return Snapshot().changed(0, upserts)
 
 
-def _stand_in(name: str, before: Snapshot) -> Resource:
-    """Return a host's certificate with the pair that opens nothing: a real key is for edges only."""
-    pair = message_class(_SECRET).FromString(before.of(BY_KEY["SDS"])[PUBLIC_SECRET].value)
-    pair.name = name
-    return resource(name, pair.SerializeToString(deterministic=True))
+def _stand_in(item: Resource, before: Snapshot) -> Resource:
+    """Return a secret of the same kind that opens nothing: a real one is for edges only."""
+    made = message_class(_SECRET).FromString(item.value)
+    if made.HasField("generic_secret"):
+        made.generic_secret.secret.inline_string = "a stand-in"
+    else:
+        made = message_class(_SECRET).FromString(before.of(BY_KEY["SDS"])[PUBLIC_SECRET].value)
+        made.name = item.name
+    return resource(item.name, made.SerializeToString(deterministic=True))
 
 
 def _rewritten(key: str, item: Resource, before: Snapshot) -> Resource | None:
     if key == "SDS":
-        return _stand_in(item.name, before)
+        return _stand_in(item, before)
     if key == "CDS":
         cluster = message_class(_CLUSTER).FromString(item.value)
         cluster.ClearField("health_checks")

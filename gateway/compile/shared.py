@@ -61,7 +61,7 @@ def _listener(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 def _jwt_concerned(delta: Delta) -> bool:
     if any(delta.differs(field) for field in ("jwks", "key_jwks", "issuer_keys")):
         return True
-    if delta.touches("issuers"):
+    if delta.touches("issuers") or issuers.clients_differ(delta):
         return True
     catalogs = (delta.before.catalog, delta.after.catalog)
     return any(_has_public(catalog, name) for catalog in catalogs for name in delta.changed)
@@ -127,7 +127,11 @@ def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 SHARED: Final = (
     Shared("listener", _listener_concerned, _listener),
     Shared("jwt", _jwt_concerned, _jwt),
-    Shared("mappings", lambda delta: delta.touches("issuers"), _mappings),
+    Shared(
+        "mappings",
+        lambda delta: delta.touches("issuers") or issuers.clients_differ(delta),
+        _mappings,
+    ),
     Shared("revoked", lambda delta: delta.differs("revoked"), _revoked),
     Shared("revoked_lately", lambda delta: delta.differs("revoked_lately"), _revoked_lately),
     Shared("policies", _policies_concerned, _policies),

@@ -20,6 +20,7 @@ from gateway.explain.filters import (
     unaffected,
 )
 from gateway.explain.limits import asked_limit, local_ratelimit, quota
+from gateway.explain.login import oauth2, session
 from gateway.explain.paths import PathRefused, normalised
 from gateway.explain.steps import (
     Answer,
@@ -44,6 +45,8 @@ FILTERS: dict[str, Filter] = {
     f"{_HTTP}.grpc_stats.v3.FilterConfig": unaffected,
     f"{_HTTP}.grpc_web.v3.GrpcWeb": grpc_web,
     f"{_HTTP}.grpc_json_transcoder.v3.GrpcJsonTranscoder": transcoder,
+    f"{_HTTP}.lua.v3.Lua": session,
+    f"{_HTTP}.oauth2.v3.OAuth2": oauth2,
     f"{_HTTP}.local_ratelimit.v3.LocalRateLimit": local_ratelimit,
     f"{_HTTP}.jwt_authn.v3.JwtAuthentication": jwt_authn,
     f"{_HTTP}.rate_limit_quota.v3.RateLimitQuotaFilterConfig": quota,

@@ -26,6 +26,8 @@ from gateway.model.host import (
     QueryMatch,
     Redirect,
     Rewrite,
+    client_secret_of,
+    cookie_secret_of,
 )
 from gateway.model.limit import (
     Limit,
@@ -113,4 +115,6 @@ __all__ = [
     "Route",
     "Service",
     "Strength",
+    "client_secret_of",
+    "cookie_secret_of",
 ]

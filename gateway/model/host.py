@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from gateway.model.access import Access
 from gateway.model.route import (
@@ -14,6 +15,10 @@ from gateway.model.route import (
     Mirror,
     Retry,
 )
+
+
+INTERNAL: Final = {"internal": True}
+"""Marks fields that the contract doesn't have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +112,29 @@ class OidcLogin:
     client_secret: str = field(default="", repr=False)
     """Sealed, base64; "" in a change: the one there is stays."""
 
-    scopes: tuple[str, ...] = ("openid",)
+    scopes: tuple[str, ...] = ()
+    """Empty: `openid`."""
+
     redirect_path: str = "/oauth2/callback"
     signout_path: str = "/oauth2/signout"
+    end_session_endpoint: str = ""
+    """Empty: browsers that sign out are sent to the host's `/`."""
+
+    session_generation: int = 0
+    """Another one than before ends all sessions."""
+
+    cookie_secret: str = field(default="", repr=False, metadata=INTERNAL)
+    """What cookies are sealed with; sealed itself, base64. The gateway makes it."""
+
+
+def client_secret_of(host: str) -> str:
+    """Return the name of the secret by which a host's provider knows it."""
+    return f"{host}/login/client"
+
+
+def cookie_secret_of(host: str) -> str:
+    """Return the name of the secret that a host's cookies are sealed with."""
+    return f"{host}/login/cookies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

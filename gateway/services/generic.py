@@ -1,6 +1,8 @@
 """
 Between messages and frozen dataclasses whose fields have the same names.
 
+Fields that are marked `internal` are only the model's.
+
 What the wire can't tell from "unset" (0, "" and an unspecified enum value) becomes the dataclass's
 default; so does what is unset.
 """
@@ -38,7 +40,7 @@ def to_model(cls: type[T], message: Message, **given: Any) -> T:
     values = dict(given)
     made: Any = cls
     for field in dataclasses.fields(made):
-        if field.name in given:
+        if field.name in given or field.metadata.get("internal"):
             continue
         descriptor: Any = message.DESCRIPTOR.fields_by_name[field.name]
         value = _read(_hints(made)[field.name], message, descriptor)
@@ -53,7 +55,7 @@ def fill(message: Message, value: Any, *, but: frozenset[str] = frozenset()) -> 
     """Write the dataclass *value* into *message*, all but the fields named."""
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
-        if item is None or field.name in but:
+        if item is None or field.name in but or field.metadata.get("internal"):
             continue
         descriptor = message.DESCRIPTOR.fields_by_name[field.name]
         if descriptor.is_repeated:

@@ -32,6 +32,7 @@ DESCRIPTION_LENGTH_MAX: Final = 500
 HEADER_VALUE_LENGTH_MAX: Final = 1_000
 REQUEST_ID_LENGTH_MAX: Final = 64
 PEM_LENGTH_MAX: Final = 64 * 1024
+PATH_LENGTH_MAX: Final = 500
 CALL_TIMEOUT: Final = (timedelta(milliseconds=1), timedelta(hours=1))
 
 ID: Final = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -50,6 +51,12 @@ HEADER: Final = re.compile(r"[a-z0-9!#$%&'*+.^`|~-]{1,100}")
 ROLE: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 GRPC_SERVICE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 GRPC_METHOD: Final = re.compile(r"[A-Za-z_]\w{0,199}")
+
+_PATH = re.compile(r"/[\x21-\x22\x24\x26-\x3e\x40-\x7e]*")
+"""Without `#`, `%` and `?`."""
+
+_ODD_PATH = re.compile(r"//|/\.{1,2}(/|$)")
+"""What normalisation takes away: nothing would ever match it."""
 
 Problems = dict[str, str]
 """Path of a field to what is wrong with it."""
@@ -142,6 +149,16 @@ def between(
     least, most = bounds
     if not least <= value <= most:
         problems[path] = f"must be {least.total_seconds():g} to {most.total_seconds():g} s"
+
+
+def check_path(problems: Problems, at: str, path: str | None) -> None:
+    """Note what isn't a path that a request could have, without its query."""
+    if path is None:
+        return
+    if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX:
+        problems[at] = "must begin with / and be a path, without a query"
+    elif _ODD_PATH.search(path):
+        problems[at] = "has //, /./ or /../, which the edge takes out of every path"
 
 
 def refuse(problems: Problems, reason: str, root: str) -> None:

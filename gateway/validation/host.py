@@ -12,6 +12,7 @@ from gateway.validation.checks import (
     CALL_TIMEOUT,
     DESCRIPTION_LENGTH_MAX,
     ID,
+    PATH_LENGTH_MAX,
     Problems,
     between,
     check_access,
@@ -21,6 +22,7 @@ from gateway.validation.checks import (
     check_header_changes,
     check_headers,
     check_name,
+    check_path,
     check_retry,
     count,
     each,
@@ -28,6 +30,7 @@ from gateway.validation.checks import (
     refuse,
     within,
 )
+from gateway.validation.login import check_login
 
 
 if TYPE_CHECKING:
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
         Host,
         HttpMatch,
         HttpRule,
-        OidcLogin,
         Redirect,
     )
 
@@ -49,7 +51,6 @@ RULES_MAX: Final = 500
 ORIGINS_MAX: Final = 32
 QUERY_MAX: Final = 16
 REGEX_LENGTH_MAX: Final = 200
-PATH_LENGTH_MAX: Final = 500
 BODY_BYTES_MAX: Final = 4096
 REGEX_PROGRAM_MAX: Final = 200
 """RE2's measure of a compiled expression; as `re2.max_program_size` in the edge's bootstrap."""
@@ -63,13 +64,6 @@ _METHOD = re.compile(r"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS")
 """The edge refuses TRACE and CONNECT."""
 
 _HOST = re.compile(r"[a-z0-9.-]{1,253}(:[0-9]{1,5})?")
-_ADDRESS = re.compile(r"https?://[\x21\x23-\x24\x26-\x3b\x3d\x3f-\x7e]{1,400}")
-_PATH = re.compile(r"/[\x21-\x22\x24\x26-\x3e\x40-\x7e]*")
-"""Without `#`, `%` and `?`."""
-
-_ODD_PATH = re.compile(r"//|/\.{1,2}(/|$)")
-"""What normalisation takes away: nothing would ever match it."""
-
 _SUBSTITUTION = re.compile(r"/([\x21-\x22\x24\x26-\x3e\x40-\x5b\x5d-\x7e]|\\[0-9])*")
 _CONTENT_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}(; ?[a-z0-9=.+-]{1,60})?")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -96,8 +90,7 @@ def check_host(host: Host) -> None:
     if host.certificate:
         check_name(problems, "certificate", host.certificate, "certificates")
     if host.login is not None:
-        problems["login"] = "is not served yet"
-        _check_login(problems, host.login)
+        check_login(problems, host.login)
     if not 1 <= len(host.rules) <= RULES_MAX:
         problems["rules"] = f"must be 1 to {RULES_MAX}"
     seen = set()
@@ -144,7 +137,7 @@ def _check_rule(problems: Problems, rule: HttpRule) -> None:
 
 def _check_match(problems: Problems, match: HttpMatch) -> None:
     for field in ("exact_path", "path_prefix"):
-        _check_path(problems, f"match.{field}", getattr(match, field))
+        check_path(problems, f"match.{field}", getattr(match, field))
     if match.path_regex is not None:
         _check_regex(problems, "match.path_regex", match.path_regex)
     each(problems, "match.methods", match.methods, _METHOD, "not a method")
@@ -155,15 +148,6 @@ def _check_match(problems: Problems, match: HttpMatch) -> None:
         if not query.name or len(query.name) > 100:
             problems[f"match.query[{number}].name"] = "must have 1 to 100 characters"
         check_condition(problems, f"match.query[{number}]", query)
-
-
-def _check_path(problems: Problems, at: str, path: str | None) -> None:
-    if path is None:
-        return
-    if not _PATH.fullmatch(path) or len(path) > PATH_LENGTH_MAX:
-        problems[at] = "must begin with / and be a path, without a query"
-    elif _ODD_PATH.search(path):
-        problems[at] = "has //, /./ or /../, which the edge takes out of every path"
 
 
 def _check_regex(problems: Problems, at: str, text: str) -> None:
@@ -217,7 +201,7 @@ def _check_forward(problems: Problems, forward: Forward, match: HttpMatch) -> No
     if (rewrite.prefix, rewrite.full, rewrite.substitution) == (None, None, None):
         problems["forward.rewrite"] = "needs one of its kinds"
     for field in ("prefix", "full"):
-        _check_path(problems, f"forward.rewrite.{field}", getattr(rewrite, field))
+        check_path(problems, f"forward.rewrite.{field}", getattr(rewrite, field))
     if rewrite.substitution is not None and match.path_regex is not None:
         at = "forward.rewrite.substitution"
         _check_substitution(problems, at, rewrite.substitution, match.path_regex)
@@ -231,18 +215,5 @@ def _check_redirect(problems: Problems, redirect: Redirect, match: HttpMatch) ->
     if redirect.prefix is not None and match.path_prefix is None:
         problems["redirect.prefix"] = "needs a path_prefix to replace"
     for field in ("full_path", "prefix"):
-        _check_path(problems, f"redirect.{field}", getattr(redirect, field))
+        check_path(problems, f"redirect.{field}", getattr(redirect, field))
     within(problems, "redirect.port", redirect.port, 0, 65_535)
-
-
-def _check_login(problems: Problems, login: OidcLogin) -> None:
-    check_name(problems, "login.issuer", login.issuer, "issuers")
-    check_name(problems, "login.token_service", login.token_service, "services")
-    for field in ("authorization_endpoint", "token_endpoint"):
-        if not _ADDRESS.fullmatch(getattr(login, field)):
-            problems[f"login.{field}"] = "not an address"
-    if not 1 <= len(login.client_id) <= 200:
-        problems["login.client_id"] = "must have 1 to 200 characters"
-    count(problems, "login.scopes", login.scopes, 16)
-    for field in ("redirect_path", "signout_path"):
-        _check_path(problems, f"login.{field}", getattr(login, field))

@@ -133,6 +133,52 @@ PLAIN_HOST = model.Host(
     domains=("plain.example",),
     rules=(model.HttpRule(id="all", forward=model.Forward(destinations=TO_SITE)),),
 )
+LOGIN_HOST = model.Host(
+    name="hosts/console",
+    domains=("console.example",),
+    rules=(
+        model.HttpRule(
+            id="open",
+            match=model.HttpMatch(path_prefix="/open"),
+            forward=model.Forward(destinations=TO_SITE),
+            access=model.Access(public=True),
+        ),
+        model.HttpRule(id="all", forward=model.Forward(destinations=TO_SITE)),
+    ),
+    login=model.OidcLogin(
+        issuer="issuers/acme",
+        authorization_endpoint="https://idp.example/auth",
+        token_endpoint="https://idp.example/token",
+        token_service="services/partner",
+        client_id="console",
+        client_secret="sealed.v1.of-the-client",
+        scopes=("openid", "offline_access"),
+        end_session_endpoint="https://idp.example/end",
+        cookie_secret="sealed.v1.of-the-cookies",
+    ),
+)
+ACME = model.Issuer(
+    name="issuers/acme",
+    issuer="https://idp.example",
+    audiences=("api",),
+    jwks=json.dumps(
+        {
+            "keys": [
+                {
+                    "kid": "acme-2027",
+                    "alg": "ES256",
+                    "use": "sig",
+                    "kty": "EC",
+                    "crv": "P-256",
+                    "x": "WosgLZk821StjTQRIWD2xAdeXect1FSCVOf-suBPoqs",
+                    "y": "WJ4nELyR9wq07WP3jqdZvcc4S8Lim2whYXf-WrMEVM4",
+                }
+            ]
+        }
+    ),
+    tenant="acme",
+    roles=("passenger",),
+)
 POLICIES = (
     model.Policy(
         name="policies/away",
@@ -164,7 +210,7 @@ MAP_FIELDS = (
 )
 EVERYTHING = (
     *(ECHO, CANARY, UNDESCRIBED, SITE, PARTNER, *ROUTES),
-    *(CERTIFICATE, HOST, PLAIN_HOST),
+    *(CERTIFICATE, HOST, PLAIN_HOST, ACME, LOGIN_HOST),
     *POLICIES,
 )
 JWKS = '{"keys":[]}'
@@ -190,6 +236,8 @@ def shown(kind, resource):
     config = content.get("typed_config", {})
     if "proto_descriptor_bin" in config:
         config["proto_descriptor_bin"] = "..."
+    if "generic_secret" in content:
+        content["generic_secret"]["secret"] = "..."
     pair = content.get("tls_certificate", {})
     if "private_key" in pair:
         pair["private_key"] = "..."

@@ -11,6 +11,7 @@ from joserfc.jwk import ECKey, KeySet
 from gateway.identity.keyring import Keyring, KeyState
 from gateway.identity.tokens import TokenRequest, sign
 from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, MeshError, Unauthenticated
+from meshkit.issuers import ClaimMapping
 from meshkit.tokens import edge_claims
 
 
@@ -160,6 +161,58 @@ def test_a_call_without_token_or_claims_is_told_to_send_one(given_metadata):
         edge_claims(given_metadata, NOW.timestamp())
 
     assert raised.value.reason == "TOKEN_MISSING"
+
+
+SESSION = ClaimMapping(
+    name="issuers/idp", header="cookie", tenant="nyc", roles=("passenger",)
+).encode()
+
+
+def session(**claims: object) -> dict[str, str]:
+    """What the edge forwards of a browser that has signed in: no token comes along."""
+    given = {"iss": "https://idp.example", "sub": "ann", "exp": NOW.timestamp() + 60} | claims
+    payload = encoded({name: value for name, value in given.items() if value is not ...})
+    return {"x-aerofusion-claims": payload, "x-aerofusion-issuer": SESSION}
+
+
+def test_who_has_signed_in_needs_no_token_behind_the_edge():
+    claims = edge_claims(session() | {"cookie": "a=b", "authorization": "x"}, NOW.timestamp())
+
+    assert (claims.subject, claims.tenant, claims.roles) == (
+        "passengers/ann",
+        "nyc",
+        ("passenger",),
+    )
+    assert (claims.issuer, claims.token_id) == ("issuers/idp", "")
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"iss": "aerofusion"}, "TOKEN_CLAIMS_INVALID"),
+        ({"iss": "aerofusion-keys"}, "TOKEN_CLAIMS_INVALID"),
+        ({"iss": ...}, "TOKEN_CLAIMS_INVALID"),
+        ({"sub": "operators/eve"}, "TOKEN_CLAIMS_INVALID"),
+        ({"sub": ...}, "TOKEN_CLAIMS_INVALID"),
+        ({"exp": ...}, "TOKEN_CLAIMS_INVALID"),
+        ({"exp": NOW.timestamp() - 120}, "TOKEN_EXPIRED"),
+        ({"iat": NOW.timestamp() + 120}, "TOKEN_CLAIMS_INVALID"),
+    ],
+)
+def test_what_a_session_says_is_checked_again(claims, reason):
+    with pytest.raises(Unauthenticated) as raised:
+        edge_claims(session(**claims), NOW.timestamp())
+
+    assert raised.value.reason == reason
+
+
+def test_only_the_mapping_says_that_no_token_comes():
+    bare = session()
+    bare["x-aerofusion-issuer"] = ClaimMapping(name="issuers/idp", tenant="nyc").encode()
+    for given_metadata in (bare, {"x-aerofusion-claims": session()["x-aerofusion-claims"]}):
+        with pytest.raises(Unauthenticated) as raised:
+            edge_claims(given_metadata, NOW.timestamp())
+        assert raised.value.reason == "TOKEN_MISSING"
 
 
 def test_a_name_given_twice_in_a_token_is_refused():

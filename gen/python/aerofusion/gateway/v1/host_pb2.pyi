@@ -79,7 +79,11 @@ class Host(_message.Message):
 
     @_builtins.property
     def login(self) -> Global___OidcLogin:
-        """Browsers without a token are sent to sign in. Absent: they get 401."""
+        """Browsers without a token are sent to sign in: GETs and HEADs of pages, as who accepts
+        `text/html` sends them. Scripts, gRPC-Web and all else get 401, as everybody does if it is
+        absent. Requests that bring a token of their own are looked at as if there were no sign-in. What
+        is public stays so; who has signed in is known there, too.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -405,7 +409,11 @@ Global___Redirect: _TypeAlias = Redirect  # noqa: Y015
 
 @_typing.final
 class OidcLogin(_message.Message):
-    """Sign-in of browsers with OpenID Connect, by the authorization code flow with PKCE."""
+    """Sign-in of browsers with OpenID Connect, by the authorization code flow with PKCE. The edge keeps
+    the session in cookies that no script reads and no other name gets, refreshes it while the
+    provider lets it, and verifies the ID token with every request; services get who it is for, as
+    with tokens of `issuer`, but neither the token nor the cookies.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -418,27 +426,44 @@ class OidcLogin(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     REDIRECT_PATH_FIELD_NUMBER: _builtins.int
     SIGNOUT_PATH_FIELD_NUMBER: _builtins.int
+    END_SESSION_ENDPOINT_FIELD_NUMBER: _builtins.int
+    SESSION_GENERATION_FIELD_NUMBER: _builtins.int
     issuer: _builtins.str
-    """`issuers/{issuer}`, whose tokens the sign-in gives. Required."""
+    """`issuers/{issuer}`, whose ID tokens the sign-in gives: its `issuer`, its keys, and what it makes
+    of claims hold for them. Their audience must be `client_id`, whatever its `audiences`. They may
+    have at most 24 hours left. Required.
+    """
     authorization_endpoint: _builtins.str
-    """Where browsers are sent to. Required."""
+    """Where browsers are sent to, https. Required."""
     token_endpoint: _builtins.str
-    """Where the edge gets the token. Required."""
+    """Where the edge gets the tokens; its host is what `token_service` is asked for. The edge says who
+    it is by HTTP's Basic scheme (`client_secret_basic`). Required.
+    """
     token_service: _builtins.str
     """`services/{service}` behind `token_endpoint`. Required."""
     client_id: _builtins.str
     """What the provider knows this site as. Required."""
     client_secret: _builtins.str
-    """The secret that goes with it. Input only; kept sealed, and never shown. Empty in an update: the
-    one there is stays.
+    """The secret that goes with it, up to 1,000 characters. Input only; kept sealed, and never shown.
+    Empty in an update: the one there is stays. Another one ends no session. Required.
     """
     redirect_path: _builtins.str
-    """Path at which the provider sends browsers back. Default: `/oauth2/callback`."""
+    """Path at which the provider sends browsers back; it must know `https://{domain}{redirect_path}`
+    for every domain. Default: `/oauth2/callback`.
+    """
     signout_path: _builtins.str
     """Path that signs out. Default: `/oauth2/signout`."""
+    end_session_endpoint: _builtins.str
+    """Where browsers are sent to when they sign out, so that the provider ends its session, too
+    (OpenID Connect RP-Initiated Logout), https. Empty: to the host's `/`.
+    """
+    session_generation: _builtins.int
+    """Another value than before ends all sessions: whoever has one signs in anew. Default: 0."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Scopes asked for. Default: `openid`."""
+        """Scopes asked for, at most 16, `openid` among them. With `offline_access` many providers let
+        sessions be refreshed. Default: `openid`.
+        """
 
     def __init__(
         self,
@@ -452,10 +477,12 @@ class OidcLogin(_message.Message):
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         redirect_path: _builtins.str = ...,
         signout_path: _builtins.str = ...,
+        end_session_endpoint: _builtins.str = ...,
+        session_generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_endpoint", b"authorization_endpoint", "client_id", b"client_id", "client_secret", b"client_secret", "issuer", b"issuer", "redirect_path", b"redirect_path", "scopes", b"scopes", "signout_path", b"signout_path", "token_endpoint", b"token_endpoint", "token_service", b"token_service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_endpoint", b"authorization_endpoint", "client_id", b"client_id", "client_secret", b"client_secret", "end_session_endpoint", b"end_session_endpoint", "issuer", b"issuer", "redirect_path", b"redirect_path", "scopes", b"scopes", "session_generation", b"session_generation", "signout_path", b"signout_path", "token_endpoint", b"token_endpoint", "token_service", b"token_service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

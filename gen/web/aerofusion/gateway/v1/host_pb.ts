@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/gateway/v1/host.proto.
  */
 export const file_aerofusion_gateway_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("CiBhZXJvZnVzaW9uL2dhdGV3YXkvdjEvaG9zdC5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIvcCCgRIb3N0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIPCgdkb21haW5zGAQgAygJEi4KBXJ1bGVzGAUgAygLMh8uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkh0dHBSdWxlEi0KBmFjY2VzcxgGIAEoCzIdLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5BY2Nlc3MSFAoMY29yc19vcmlnaW5zGAcgAygJEhMKC2NlcnRpZmljYXRlGAggASgJEi8KBWxvZ2luGAkgASgLMiAuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLk9pZGNMb2dpbhIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAwgASgDIqkDCghIdHRwUnVsZRIKCgJpZBgBIAEoCRIvCgVtYXRjaBgCIAEoCzIgLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5IdHRwTWF0Y2gSMQoHZm9yd2FyZBgDIAEoCzIeLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5Gb3J3YXJkSAASMwoIcmVkaXJlY3QYBCABKAsyHy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmVkaXJlY3RIABJACg9kaXJlY3RfcmVzcG9uc2UYBSABKAsyJS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuRGlyZWN0UmVzcG9uc2VIABI9Cg9yZXF1ZXN0X2hlYWRlcnMYBiABKAsyJC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhZGVyQ2hhbmdlcxI+ChByZXNwb25zZV9oZWFkZXJzGAcgASgLMiQuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkhlYWRlckNoYW5nZXMSLQoGYWNjZXNzGAggASgLMh0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkFjY2Vzc0IICgZhY3Rpb24izgEKCUh0dHBNYXRjaBIUCgpleGFjdF9wYXRoGAEgASgJSAASFQoLcGF0aF9wcmVmaXgYAiABKAlIABIUCgpwYXRoX3JlZ2V4GAMgASgJSAASDwoHbWV0aG9kcxgEIAMoCRIzCgdoZWFkZXJzGAUgAygLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkhlYWRlck1hdGNoEjAKBXF1ZXJ5GAYgAygLMiEuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlF1ZXJ5TWF0Y2hCBgoEcGF0aCJdCgpRdWVyeU1hdGNoEgwKBG5hbWUYASABKAkSDwoFZXhhY3QYAiABKAlIABIQCgZwcmVmaXgYAyABKAlIABIRCgdwcmVzZW50GAQgASgISABCCwoJY29uZGl0aW9uIp0CCgdGb3J3YXJkEjgKDGRlc3RpbmF0aW9ucxgBIAMoCzIiLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5EZXN0aW5hdGlvbhIvCgdyZXdyaXRlGAIgASgLMh4uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJld3JpdGUSDAoEaG9zdBgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKBXJldHJ5GAUgASgLMhwuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJldHJ5Ei4KB21pcnJvcnMYBiADKAsyHS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTWlycm9yEhAKCHVwZ3JhZGVzGAcgASgIIksKB1Jld3JpdGUSEAoGcHJlZml4GAEgASgJSAASDgoEZnVsbBgCIAEoCUgAEhYKDHN1YnN0aXR1dGlvbhgDIAEoCUgAQgYKBHBhdGgiegoIUmVkaXJlY3QSDAoEaG9zdBgBIAEoCRITCglmdWxsX3BhdGgYAiABKAlIABIQCgZwcmVmaXgYAyABKAlIABIOCgZzdGF0dXMYBCABKA0SEwoLc3RyaXBfcXVlcnkYBSABKAgSDAoEcG9ydBgGIAEoDUIGCgRwYXRoItEBCglPaWRjTG9naW4SDgoGaXNzdWVyGAEgASgJEh4KFmF1dGhvcml6YXRpb25fZW5kcG9pbnQYAiABKAkSFgoOdG9rZW5fZW5kcG9pbnQYAyABKAkSFQoNdG9rZW5fc2VydmljZRgEIAEoCRIRCgljbGllbnRfaWQYBSABKAkSFQoNY2xpZW50X3NlY3JldBgGIAEoCRIOCgZzY29wZXMYByADKAkSFQoNcmVkaXJlY3RfcGF0aBgIIAEoCRIUCgxzaWdub3V0X3BhdGgYCSABKAliBnByb3RvMw", [file_aerofusion_gateway_v1_route, file_aerofusion_gateway_v1_service, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBhZXJvZnVzaW9uL2dhdGV3YXkvdjEvaG9zdC5wcm90bxIVYWVyb2Z1c2lvbi5nYXRld2F5LnYxIvcCCgRIb3N0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIPCgdkb21haW5zGAQgAygJEi4KBXJ1bGVzGAUgAygLMh8uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkh0dHBSdWxlEi0KBmFjY2VzcxgGIAEoCzIdLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5BY2Nlc3MSFAoMY29yc19vcmlnaW5zGAcgAygJEhMKC2NlcnRpZmljYXRlGAggASgJEi8KBWxvZ2luGAkgASgLMiAuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLk9pZGNMb2dpbhIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAwgASgDIqkDCghIdHRwUnVsZRIKCgJpZBgBIAEoCRIvCgVtYXRjaBgCIAEoCzIgLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5IdHRwTWF0Y2gSMQoHZm9yd2FyZBgDIAEoCzIeLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5Gb3J3YXJkSAASMwoIcmVkaXJlY3QYBCABKAsyHy5hZXJvZnVzaW9uLmdhdGV3YXkudjEuUmVkaXJlY3RIABJACg9kaXJlY3RfcmVzcG9uc2UYBSABKAsyJS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuRGlyZWN0UmVzcG9uc2VIABI9Cg9yZXF1ZXN0X2hlYWRlcnMYBiABKAsyJC5hZXJvZnVzaW9uLmdhdGV3YXkudjEuSGVhZGVyQ2hhbmdlcxI+ChByZXNwb25zZV9oZWFkZXJzGAcgASgLMiQuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkhlYWRlckNoYW5nZXMSLQoGYWNjZXNzGAggASgLMh0uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkFjY2Vzc0IICgZhY3Rpb24izgEKCUh0dHBNYXRjaBIUCgpleGFjdF9wYXRoGAEgASgJSAASFQoLcGF0aF9wcmVmaXgYAiABKAlIABIUCgpwYXRoX3JlZ2V4GAMgASgJSAASDwoHbWV0aG9kcxgEIAMoCRIzCgdoZWFkZXJzGAUgAygLMiIuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLkhlYWRlck1hdGNoEjAKBXF1ZXJ5GAYgAygLMiEuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlF1ZXJ5TWF0Y2hCBgoEcGF0aCJdCgpRdWVyeU1hdGNoEgwKBG5hbWUYASABKAkSDwoFZXhhY3QYAiABKAlIABIQCgZwcmVmaXgYAyABKAlIABIRCgdwcmVzZW50GAQgASgISABCCwoJY29uZGl0aW9uIp0CCgdGb3J3YXJkEjgKDGRlc3RpbmF0aW9ucxgBIAMoCzIiLmFlcm9mdXNpb24uZ2F0ZXdheS52MS5EZXN0aW5hdGlvbhIvCgdyZXdyaXRlGAIgASgLMh4uYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJld3JpdGUSDAoEaG9zdBgDIAEoCRIqCgd0aW1lb3V0GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKBXJldHJ5GAUgASgLMhwuYWVyb2Z1c2lvbi5nYXRld2F5LnYxLlJldHJ5Ei4KB21pcnJvcnMYBiADKAsyHS5hZXJvZnVzaW9uLmdhdGV3YXkudjEuTWlycm9yEhAKCHVwZ3JhZGVzGAcgASgIIksKB1Jld3JpdGUSEAoGcHJlZml4GAEgASgJSAASDgoEZnVsbBgCIAEoCUgAEhYKDHN1YnN0aXR1dGlvbhgDIAEoCUgAQgYKBHBhdGgiegoIUmVkaXJlY3QSDAoEaG9zdBgBIAEoCRITCglmdWxsX3BhdGgYAiABKAlIABIQCgZwcmVmaXgYAyABKAlIABIOCgZzdGF0dXMYBCABKA0SEwoLc3RyaXBfcXVlcnkYBSABKAgSDAoEcG9ydBgGIAEoDUIGCgRwYXRoIosCCglPaWRjTG9naW4SDgoGaXNzdWVyGAEgASgJEh4KFmF1dGhvcml6YXRpb25fZW5kcG9pbnQYAiABKAkSFgoOdG9rZW5fZW5kcG9pbnQYAyABKAkSFQoNdG9rZW5fc2VydmljZRgEIAEoCRIRCgljbGllbnRfaWQYBSABKAkSFQoNY2xpZW50X3NlY3JldBgGIAEoCRIOCgZzY29wZXMYByADKAkSFQoNcmVkaXJlY3RfcGF0aBgIIAEoCRIUCgxzaWdub3V0X3BhdGgYCSABKAkSHAoUZW5kX3Nlc3Npb25fZW5kcG9pbnQYCiABKAkSGgoSc2Vzc2lvbl9nZW5lcmF0aW9uGAsgASgNYgZwcm90bzM", [file_aerofusion_gateway_v1_route, file_aerofusion_gateway_v1_service, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An ordinary HTTP site at the edge: its names, and what is done with requests to them. Requests
@@ -87,7 +87,10 @@ export type Host = Message<"aerofusion.gateway.v1.Host"> & {
   certificate: string;
 
   /**
-   * Browsers without a token are sent to sign in. Absent: they get 401.
+   * Browsers without a token are sent to sign in: GETs and HEADs of pages, as who accepts
+   * `text/html` sends them. Scripts, gRPC-Web and all else get 401, as everybody does if it is
+   * absent. Requests that bring a token of their own are looked at as if there were no sign-in. What
+   * is public stays so; who has signed in is known there, too.
    *
    * @generated from field: aerofusion.gateway.v1.OidcLogin login = 9;
    */
@@ -497,27 +500,33 @@ export const RedirectSchema: GenMessage<Redirect> = /*@__PURE__*/
   messageDesc(file_aerofusion_gateway_v1_host, 6);
 
 /**
- * Sign-in of browsers with OpenID Connect, by the authorization code flow with PKCE.
+ * Sign-in of browsers with OpenID Connect, by the authorization code flow with PKCE. The edge keeps
+ * the session in cookies that no script reads and no other name gets, refreshes it while the
+ * provider lets it, and verifies the ID token with every request; services get who it is for, as
+ * with tokens of `issuer`, but neither the token nor the cookies.
  *
  * @generated from message aerofusion.gateway.v1.OidcLogin
  */
 export type OidcLogin = Message<"aerofusion.gateway.v1.OidcLogin"> & {
   /**
-   * `issuers/{issuer}`, whose tokens the sign-in gives. Required.
+   * `issuers/{issuer}`, whose ID tokens the sign-in gives: its `issuer`, its keys, and what it makes
+   * of claims hold for them. Their audience must be `client_id`, whatever its `audiences`. They may
+   * have at most 24 hours left. Required.
    *
    * @generated from field: string issuer = 1;
    */
   issuer: string;
 
   /**
-   * Where browsers are sent to. Required.
+   * Where browsers are sent to, https. Required.
    *
    * @generated from field: string authorization_endpoint = 2;
    */
   authorizationEndpoint: string;
 
   /**
-   * Where the edge gets the token. Required.
+   * Where the edge gets the tokens; its host is what `token_service` is asked for. The edge says who
+   * it is by HTTP's Basic scheme (`client_secret_basic`). Required.
    *
    * @generated from field: string token_endpoint = 3;
    */
@@ -538,22 +547,24 @@ export type OidcLogin = Message<"aerofusion.gateway.v1.OidcLogin"> & {
   clientId: string;
 
   /**
-   * The secret that goes with it. Input only; kept sealed, and never shown. Empty in an update: the
-   * one there is stays.
+   * The secret that goes with it, up to 1,000 characters. Input only; kept sealed, and never shown.
+   * Empty in an update: the one there is stays. Another one ends no session. Required.
    *
    * @generated from field: string client_secret = 6;
    */
   clientSecret: string;
 
   /**
-   * Scopes asked for. Default: `openid`.
+   * Scopes asked for, at most 16, `openid` among them. With `offline_access` many providers let
+   * sessions be refreshed. Default: `openid`.
    *
    * @generated from field: repeated string scopes = 7;
    */
   scopes: string[];
 
   /**
-   * Path at which the provider sends browsers back. Default: `/oauth2/callback`.
+   * Path at which the provider sends browsers back; it must know `https://{domain}{redirect_path}`
+   * for every domain. Default: `/oauth2/callback`.
    *
    * @generated from field: string redirect_path = 8;
    */
@@ -565,6 +576,21 @@ export type OidcLogin = Message<"aerofusion.gateway.v1.OidcLogin"> & {
    * @generated from field: string signout_path = 9;
    */
   signoutPath: string;
+
+  /**
+   * Where browsers are sent to when they sign out, so that the provider ends its session, too
+   * (OpenID Connect RP-Initiated Logout), https. Empty: to the host's `/`.
+   *
+   * @generated from field: string end_session_endpoint = 10;
+   */
+  endSessionEndpoint: string;
+
+  /**
+   * Another value than before ends all sessions: whoever has one signs in anew. Default: 0.
+   *
+   * @generated from field: uint32 session_generation = 11;
+   */
+  sessionGeneration: number;
 };
 
 /**
