@@ -125,6 +125,9 @@ debian:
 slices: env web debian ## The suites that take longer, and short slices of those that take hours
 	@MESH_SOAK_SLICE=1 $(PY) -m tests.suites $(foreach s,$(LONG_SUITES),$(s)) -- $(ARGS)
 
+envoys: env ## The edge's suites on each Envoy that is supported (an hour); writes docs/envoys.md
+	@$(PY) -m tests.envoys $(ARGS)
+
 soak: env ## The long suites (hours); writes docs/soak.md
 	$(PYTEST) tests/soak --timeout=0 $(ARGS)
 
@@ -136,4 +139,4 @@ bench: env ## Measure: make bench AREA=foundation; writes build/bench/<area>.jso
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test debian slices soak bench help
+.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test debian slices envoys soak bench help

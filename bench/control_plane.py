@@ -307,14 +307,14 @@ class EdgeClient:
         plain = socket.create_connection(("127.0.0.1", plane.edge_port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = context.wrap_socket(plain, server_hostname="localhost")
-        self._token = plane.token()
+        self.bearer = plane.token()
 
     def status(self, number: int, method: int) -> int:
         """Call a method; returns the HTTP status."""
         path = f"/{grpc_service(number)}/Method{method}"
         self._socket.sendall(
             f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n"
-            f"authorization: Bearer {self._token}\r\n\r\n".encode()
+            f"authorization: Bearer {self.bearer}\r\n\r\n".encode()
         )
         head = b""
         while b"\r\n\r\n" not in head:

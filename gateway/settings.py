@@ -83,6 +83,9 @@ class Settings(MeshSettings):
     ads_streams_max: Annotated[int, Range(1, 10_000)] = 500
     """Discovery streams at once."""
 
+    ads_starting_max: Annotated[int, Range(1, 10_000)] = 50
+    """Discovery streams brought up to date at once; others wait, those that hold nothing least."""
+
     ads_barrier_timeout: Annotated[timedelta, Range(0.1, 300)] = timedelta(seconds=10)
     """How long a proxy that doesn't answer holds up its own next step."""
 
@@ -227,4 +230,8 @@ class Settings(MeshSettings):
 
     def ads_limits(self) -> AdsLimits:
         """Return the bounds of the discovery streams."""
-        return AdsLimits(streams_max=self.ads_streams_max, barrier_timeout=self.ads_barrier_timeout)
+        return AdsLimits(
+            streams_max=self.ads_streams_max,
+            starting_max=self.ads_starting_max,
+            barrier_timeout=self.ads_barrier_timeout,
+        )

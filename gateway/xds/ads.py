@@ -16,6 +16,7 @@ from opentelemetry import metrics
 from gateway.changes.receipts import Refused
 from gateway.compile.envoy_api import message_class
 from gateway.xds import names, wire
+from gateway.xds.admission import Admission, Turn
 from gateway.xds.delta import DeltaSubscription
 from gateway.xds.feed import Feed, Flavour
 from gateway.xds.plan import Plan
@@ -63,6 +64,10 @@ class AdsLimits:
     settle: timedelta = timedelta(seconds=1)
     """How long a client that comes back has to say what it holds before it loses anything."""
 
+    starting_max: int = 50
+    """Streams that are brought up to date at once, each for as long as `barrier_timeout` at the
+    most; others wait for their turn."""
+
     names_max: int = 100_000
     """Names in one request."""
 
@@ -105,6 +110,7 @@ class AggregatedDiscovery:
         self._limits = limits
         self._stopping = stopping
         self._receipts = receipts
+        self._admission = Admission(limits.starting_max)
         meter = metrics.get_meter("gateway")
         self._pushes = meter.create_counter("gateway.xds.pushes", description="Responses sent")
         self._refusals = meter.create_counter(
@@ -114,6 +120,11 @@ class AggregatedDiscovery:
             "gateway.xds.streams",
             callbacks=[lambda _: [metrics.Observation(len(self.sessions))]],
             description="Streams open",
+        )
+        meter.create_observable_gauge(
+            "gateway.xds.streams.waiting",
+            callbacks=[lambda _: [metrics.Observation(self._admission.waiting)]],
+            description="Streams that wait to be brought up to date",
         )
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -163,14 +174,16 @@ class AggregatedDiscovery:
         unwatch = self._feed.watch(flavour, session.wake.set)
         self._feed.opened(session.node_id, plan)
         reader = asyncio.create_task(self._read(session, variant, first, requests))
+        turn = self._admission.ask(session.wake.set, empty=not _holds(first))
         del first  # It may name all there is; the stream lives long.
         stopper = asyncio.create_task(self._wake_to_stop(session))
         self.sessions.add(session)
         if flavour is not Flavour.PREFLIGHT:
             self._receipts.opened(session.node_id, flavour.value)
         try:
-            await self._write(session, variant, reader, context)
+            await self._write(session, variant, reader, context, turn)
         finally:
+            turn.leave()
             self.sessions.discard(session)
             if flavour is not Flavour.PREFLIGHT:
                 self._receipts.closed(session.node_id)
@@ -220,14 +233,25 @@ class AggregatedDiscovery:
         session.wake.set()
 
     async def _write(
-        self, session: Session, variant: _Variant, reader: asyncio.Task[None], context: Any
+        self,
+        session: Session,
+        variant: _Variant,
+        reader: asyncio.Task[None],
+        context: Any,
+        turn: Turn,
     ) -> None:
         loop = asyncio.get_running_loop()
+        give_up: float | None = None
         while not self._stopping.is_set():
             if reader.done():
                 await reader
                 return
             session.wake.clear()
+            # The preflight's answer is what all others wait for.
+            if turn.waits and session.flavour is not Flavour.PREFLIGHT:
+                await session.wake.wait()
+                continue
+            give_up = give_up or loop.time() + self._limits.barrier_timeout.total_seconds()
             newest = self._feed.newest(session.flavour, session.peer, session.node_id)
             session.plan.on_snapshot(newest)
             acked = session.plan.acked
@@ -237,6 +261,10 @@ class AggregatedDiscovery:
                 self._pushes.add(1, {"type": push.kind.key})
                 await context.write(variant.write(push))
             deadline = session.plan.deadline()
+            if session.plan.rests or loop.time() >= give_up:
+                turn.leave()
+            elif not turn.over:
+                deadline = min(give_up, deadline) if deadline is not None else give_up
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await session.wake.wait()
@@ -299,6 +327,13 @@ class AggregatedDiscovery:
         elif heard.accepted and kind.key == "CDS":
             self._receipts.warm(session.node_id, session.plan.target_revision, now)
         session.wake.set()
+
+
+def _holds(first: Any) -> bool:
+    """Return whether a client that begins says that it has something from an earlier stream."""
+    if "initial_resource_versions" in first.DESCRIPTOR.fields_by_name:
+        return bool(first.initial_resource_versions)
+    return bool(first.version_info)
 
 
 def peer_of(caller: Caller) -> str:

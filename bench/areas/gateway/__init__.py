@@ -11,7 +11,10 @@ from bench.report import Report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOMS: tuple[str, ...] = ("changes", "mixed", "fanout", "sovereign", "cost", "quotas", "strict")
+ROOMS: tuple[str, ...] = (
+    *("changes", "mixed", "fanout", "revocation", "series"),
+    *("sovereign", "cost", "quotas", "strict"),
+)
 """Modules of this package, in the order they run; each has `measure(report)`."""
 
 
