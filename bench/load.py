@@ -45,6 +45,7 @@ async def open_loop(
     rate: float,
     seconds: float,
     stop: asyncio.Event | None = None,
+    in_flight_max: int = IN_FLIGHT_MAX,
 ) -> list[Sample]:
     """
     Make *calls* in turn, *rate* a second in all, for *seconds* or until *stop* is set.
@@ -52,7 +53,7 @@ async def open_loop(
     A late answer delays no later call.
 
     Raises:
-        RuntimeError: More than `IN_FLIGHT_MAX` calls were under way.
+        RuntimeError: More than *in_flight_max* calls were under way.
 
     """
     samples: list[Sample] = []
@@ -76,8 +77,8 @@ async def open_loop(
         wait = due - time.perf_counter()
         if wait > 0:
             await asyncio.sleep(wait)
-        if len(under_way) >= IN_FLIGHT_MAX:
-            raise RuntimeError(f"{IN_FLIGHT_MAX} calls are under way: the target can't keep up")
+        if len(under_way) >= in_flight_max:
+            raise RuntimeError(f"{in_flight_max} calls are under way: the target can't keep up")
         task = asyncio.create_task(one(number % len(calls), due))
         under_way.add(task)
         task.add_done_callback(under_way.discard)

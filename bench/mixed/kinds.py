@@ -195,6 +195,7 @@ async def make_changes(world: World, changes: int, rate: float) -> float:
         wait = began + number / rate - loop.time()
         if wait > 0:
             await asyncio.sleep(wait)
+        world.check()
         turn = world.turns[kind.name]
         world.log.append((loop.time(), kind.name))
         await kind.make(world, turn)

@@ -75,6 +75,7 @@ class World:
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._operator)
         self._keys = key_service_pb2_grpc.KeyServiceStub(self._operator)
         self._edge: grpc.aio.Channel | None = None
+        self._calling: asyncio.Task[list[Sample]] | None = None
 
     def start(self) -> None:
         """Start two backends; blocks."""
@@ -199,13 +200,27 @@ class World:
             ]
             visitor = asyncio.create_task(site)
             calls = [self._call(channel, lane) for lane in LANES]
-            loop = asyncio.create_task(open_loop(calls, rate=rate, seconds=float("inf"), stop=stop))
+            loop = asyncio.create_task(
+                open_loop(
+                    calls,
+                    rate=rate,
+                    seconds=float("inf"),
+                    stop=stop,
+                    in_flight_max=int(2 * rate * CALL_WITHIN_S),
+                )
+            )
+            self._calling = loop
             try:
                 yield samples
             finally:
                 stop.set()
                 samples += await loop
                 await asyncio.gather(*streams, visitor)
+
+    def check(self) -> None:
+        """Raise what ended the calls, if anything did."""
+        if self._calling is not None and self._calling.done():
+            self._calling.result()
 
     def _metadata(self, lane: str) -> list[tuple[str, str]]:
         if lane == "Key":

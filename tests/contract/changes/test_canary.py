@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 
 import grpc
 import pytest
@@ -14,7 +15,9 @@ from aerofusion.gateway.v1 import (
     config_service_pb2,
     object_pb2,
 )
+from meshctl import exits
 from meshkit.status import from_rpc_error
+from tests.fixtures.cli import meshctl
 from tests.fixtures.echo import SERVICE, descriptor_set
 from tests.fixtures.edge import free_port
 
@@ -28,6 +31,9 @@ FAILING = {
     "direct_response": {"status": 418},
 }
 """Seen at once, and no server error."""
+
+UNRESOLVED = {"name": "services/bad", "endpoints": [{"address": "fe80::1%nope", "port": 1}]}
+"""A zone id makes an address that we take and Envoy doesn't."""
 
 
 def echo_at(port):
@@ -149,11 +155,7 @@ async def test_changes_of_the_same_objects_wait_for_its_end_and_others_do_not(me
 
 
 async def test_a_refusal_at_the_first_edge_rolls_it_back_at_once(mesh):
-    # A zone id makes an address that we take and Envoy doesn't.
-    bad = {
-        "service": {"name": "services/bad", "endpoints": [{"address": "fe80::1%nope", "port": 1}]}
-    }
-    made = await applied(mesh, bad, canary=canary(bake_time="3600s"))
+    made = await applied(mesh, {"service": UNRESOLVED}, canary=canary(bake_time="3600s"))
     change = await ended(mesh, made.change)
     assert change.state == change_service_pb2.Change.STATE_ROLLED_BACK
     assert "edge refuses it" in change.reason
@@ -190,6 +192,23 @@ async def test_a_first_edge_that_is_slow_rolls_it_back(mesh):
     assert change.state == change_service_pb2.Change.STATE_ROLLED_BACK
     assert "ms at the first edges" in change.reason
     assert mesh.slow.calls >= 20
+
+
+async def test_meshctl_follows_it_to_its_end_and_says_why(mesh, tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(json.dumps(FAILING))
+    bad.write_text(json.dumps(UNRESOLVED))
+    words = ("--canary", "edge", "--bake", "2s", "--yes")
+    done = await meshctl(mesh.gateway_socket, "apply", "-f", str(good), *words)
+    assert done.code == exits.OK, done.err
+    assert "is active" in done.out
+    assert "requests at the first edges" in done.out
+    assert "edge-2: acknowledged" in done.out
+    done = await meshctl(mesh.gateway_socket, "apply", "-f", str(bad), *words)
+    assert done.code == exits.FAILED
+    assert "was rolled back (edge refuses it" in done.err
+    history = await meshctl(mesh.gateway_socket, "history", "--limit", "1", "--json")
+    assert history.json[0]["actor"] == "gateway/canary"
 
 
 async def test_without_telemetry_nothing_is_promoted_and_the_change_says_so(mesh):
