@@ -1,6 +1,7 @@
 """Every example of docs/examples, applied to a real edge, with the requests it speaks of."""
 
 import asyncio
+import functools
 import json
 from collections import Counter
 from datetime import timedelta
@@ -125,12 +126,25 @@ async def check_share(mesh, step):
         assert abs(counts[name] / step["times"] - share) <= TOLERANCE, counts
 
 
-async def check(mesh, step, *, applied):
+def filled(step, found):
+    """The step with what earlier ones found in its headers."""
+    headers = {name: value.format(**found) for name, value in step.get("headers", {}).items()}
+    return {**step, "headers": headers}
+
+
+async def check(mesh, step, found):
+    """Do one step; what it finds goes into *found*."""
+    step = filled(step, found)
     if "meshctl" in step:
-        words = step["meshctl"].format(applied=applied).split()
+        words = step["meshctl"].format(**found).split()
         asks = words[0] in ("delete", "rollback", "apply")
-        done = await meshctl(mesh.gateway_socket, *words, *(["--yes"] if asks else []))
+        told = ["--json"] if "finds" in step else []
+        done = await meshctl(mesh.gateway_socket, *words, *(["--yes"] if asks else []), *told)
         assert done.code == 0, done.err
+        for name, path in step.get("finds", {}).items():
+            found[name] = functools.reduce(
+                lambda value, key: value[key], path.split("."), done.json
+            )
     elif "share" in step:
         await check_share(mesh, step)
     else:
@@ -171,8 +185,9 @@ async def test_every_edge_takes_the_example_and_answers_as_it_says(mesh, one, mo
         assert done.code == 0, done.err
         assert "1 of 1 proxies have it" in done.out, done.out
         history = await meshctl(mesh.gateway_socket, "history", "--limit", "1", "--json")
+        found = {"applied": history.json[0]["revision"]}
         for step in one.steps:
-            await check(mesh, step, applied=history.json[0]["revision"])
+            await check(mesh, step, found)
     finally:
         copy.unlink()
         for backend in backends:

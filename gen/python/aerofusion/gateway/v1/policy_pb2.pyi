@@ -24,6 +24,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Policy(_message.Message):
     """A rule of who may call what through the edge, on top of what services say by `access`. A call
     that any DENY matches is refused; where ALLOW policies are about a call, one must match it.
+
+    Who somebody is, is what a token or a certificate says. A DENY of somebody by role, tenant, subject,
+    issuer, scope or claim on what is public is got round by sending no token: ask for one there, or
+    say whom an ALLOW lets through.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -123,7 +127,9 @@ class CallScope(_message.Message):
     HOSTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """`services/{service}`: all that they offer; at most 64."""
+        """`services/{service}`: all that they offer by gRPC and JSON; at most 64. What a host's rules
+        forward to them isn't among it: name the host.
+        """
 
     @_builtins.property
     def grpc_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

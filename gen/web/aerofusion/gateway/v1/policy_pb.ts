@@ -18,6 +18,10 @@ export const file_aerofusion_gateway_v1_policy: GenFile = /*@__PURE__*/
  * A rule of who may call what through the edge, on top of what services say by `access`. A call
  * that any DENY matches is refused; where ALLOW policies are about a call, one must match it.
  *
+ * Who somebody is, is what a token or a certificate says. A DENY of somebody by role, tenant, subject,
+ * issuer, scope or claim on what is public is got round by sending no token: ask for one there, or
+ * say whom an ALLOW lets through.
+ *
  * @generated from message aerofusion.gateway.v1.Policy
  */
 export type Policy = Message<"aerofusion.gateway.v1.Policy"> & {
@@ -140,7 +144,8 @@ export const Policy_ActionSchema: GenEnum<Policy_Action> = /*@__PURE__*/
  */
 export type CallScope = Message<"aerofusion.gateway.v1.CallScope"> & {
   /**
-   * `services/{service}`: all that they offer; at most 64.
+   * `services/{service}`: all that they offer by gRPC and JSON; at most 64. What a host's rules
+   * forward to them isn't among it: name the host.
    *
    * @generated from field: repeated string services = 1;
    */
