@@ -25,7 +25,7 @@ ECHO = f"/{SERVICE}/Echo"
 STREAM = f"/{SERVICE}/Stream"
 LANES = (
     *("Swap", "Order", "Name", "Weigh", "Limit", "Move"),
-    *("Key", "Policy", "Quota", "Canary"),
+    *("Key", "Policy", "Quota", "Canary", "Issuer"),
 )
 """Each a service of its own that does the same, so that each can be changed by itself."""
 

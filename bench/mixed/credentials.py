@@ -36,6 +36,20 @@ async def revoke_token(world: World, _: int) -> None:
     await world.until_refused([("authorization", f"Bearer {token}")])
 
 
+async def rotate_issuer_keys(world: World, _: int) -> None:
+    """Another issuer signs with a new key, and takes the old one back once nobody comes with it."""
+    old = world.foreign
+    world.airline.add()
+    await world.apply(world.airline.object())
+    new = world.airline.token()
+    await world.until_good([("authorization", f"Bearer {new}")])
+    world.foreign = new
+    await world.unused(old)
+    world.airline.drop()
+    await world.apply(world.airline.object())
+    await world.until_refused([("authorization", f"Bearer {old}")])
+
+
 async def change_site_certificate(world: World, _: int) -> None:
     """A host shows another certificate."""
     await world.apply(certificate(world))

@@ -156,11 +156,12 @@ KINDS: Final = (
     Kind("access", 600, change_access),
     Kind("policy", 400, rules.change_policy),
     Kind("balancing and bounds", 1_000, change_cluster),
-    Kind("new service with descriptors", 540, new_service),
+    Kind("new service with descriptors", 480, new_service),
     Kind("canary", 200, rules.change_by_canary),
     Kind("API key", 100, credentials.change_api_key),
     Kind("revoked token", 100, credentials.revoke_token),
     Kind("certificate of a host", 100, credentials.change_site_certificate),
+    Kind("keys of an issuer", 60, credentials.rotate_issuer_keys),
     Kind("signing key", 30, rotate_signing_key),
     Kind("certificate", 15, new_certificate),
     Kind("control plane killed", 15, kill_gateway),
@@ -176,7 +177,7 @@ def initial(world: World) -> list[object_pb2.Object]:
     gateway = service_pb2.Service(name="services/gateway", identity="gateway")
     gateway.endpoints.add(address="127.0.0.1", port=world.plane.gateway_port)
     made.append(object_pb2.Object(service=gateway))
-    made += [credentials.certificate(world), credentials.site()]
+    made += [world.airline.object(), credentials.certificate(world), credentials.site()]
     return [*made, *_ordered(0), _renamed(0), _weighed(50)]
 
 

@@ -26,6 +26,7 @@ from aerofusion.gateway.v1 import (
 from bench.backend import LANES
 from bench.control_plane import ControlPlane
 from bench.load import Sample, open_loop
+from bench.mixed.issuer import Airline
 from bench.mixed.site import Site
 
 
@@ -62,9 +63,13 @@ class World:
         """The API key that calls of the lane `Key` come with."""
 
         self.key_name = ""
+        self.airline = Airline()
+        self.foreign = self.airline.token()
+        """The token of another issuer that calls of the lane `Issuer` come with."""
+
         self.site = Site()
         self._under_way: collections.Counter[str] = collections.Counter()
-        """Calls, by their API key."""
+        """Calls, by their API key or token."""
 
         self.failures: collections.Counter[str] = collections.Counter()
         self.cut: list[str] = []
@@ -125,11 +130,11 @@ class World:
         made = await self._keys.CreateKey(request, wait_for_ready=True)
         self.key, self.key_name = made.text, made.key.name
 
-    async def unused(self, key: str) -> None:
-        """Wait until no call that came with an API key is under way."""
-        while self._under_way[key]:  # noqa: ASYNC110
+    async def unused(self, credential: str) -> None:
+        """Wait until no call that came with an API key or a token is under way."""
+        while self._under_way[credential]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # polls
-        del self._under_way[key]
+        del self._under_way[credential]
 
     async def revoke(self, token_id: str) -> None:
         """Revoke a token or an API key."""
@@ -138,15 +143,25 @@ class World:
 
     async def until_refused(self, metadata: Sequence[tuple[str, str]]) -> None:
         """Wait until the edge refuses calls that come with *metadata*."""
+        await self._until(metadata, good=False)
+
+    async def until_good(self, metadata: Sequence[tuple[str, str]]) -> None:
+        """Wait until the edge takes calls that come with *metadata*."""
+        await self._until(metadata, good=True)
+
+    async def _until(self, metadata: Sequence[tuple[str, str]], *, good: bool) -> None:
         assert self._edge is not None, "there is load meanwhile"
         method: Any = self._edge.unary_unary(f"/aerofusion.bench.v1.{LANES[0]}Service/Echo")
         async with asyncio.timeout(ADMIN_WITHIN_S):
             while True:
                 try:
                     await method(BODY, metadata=metadata, timeout=CALL_WITHIN_S)
+                    refused = False
                 except grpc.aio.AioRpcError as error:
+                    refused = True
                     if error.code() not in _REFUSED:
-                        self.failures[f"revoked: {error.code().name} {error.details()}"] += 1
+                        self.failures[f"credential: {error.code().name} {error.details()}"] += 1
+                if refused is not good:
                     return
                 await asyncio.sleep(0.005)  # polls
 
@@ -225,6 +240,8 @@ class World:
     def _metadata(self, lane: str) -> list[tuple[str, str]]:
         if lane == "Key":
             return [("x-api-key", self.key)]
+        if lane == "Issuer":
+            return [("authorization", f"Bearer {self.foreign}")]
         told = [("authorization", f"Bearer {self.token}")]
         return [*told, ORDER_HEADER] if lane == "Order" else told
 
@@ -233,15 +250,15 @@ class World:
 
         async def call() -> None:
             metadata = self._metadata(lane)
-            key = self.key if lane == "Key" else ""
-            self._under_way[key] += 1
+            credential = {"Key": self.key, "Issuer": self.foreign}.get(lane, "")
+            self._under_way[credential] += 1
             try:
                 await method(BODY, metadata=metadata, timeout=CALL_WITHIN_S)
             except grpc.aio.AioRpcError as error:
                 self.failures[f"{lane}: {error.code().name} {error.details()}"] += 1
                 raise
             finally:
-                self._under_way[key] -= 1
+                self._under_way[credential] -= 1
 
         return call
 

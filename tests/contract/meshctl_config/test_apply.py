@@ -1,11 +1,15 @@
 """Changing the catalog from the command line, with a real edge behind it."""
 
 import json
+import re
 
 import pytest
 import pytest_asyncio
 
 from meshctl import exits
+from meshctl.admin import Admin
+from meshctl.cli.running import edge_lines
+from meshctl.cli.watch import connected
 from tests.fixtures.cli import meshctl, meshctl_process
 from tests.fixtures.echo import descriptor_set
 from tests.fixtures.edge import edge
@@ -261,3 +265,21 @@ async def test_a_key_is_shown_once_listed_without_its_text_and_revoked(run):
     assert revoked.out.startswith(f"{key_id} is revoked; remembered until ")
     assert " revoked" in (await run("key", "list")).out
     assert (await run("revoke", key_id, "--json")).json["reason"] == "a test"
+
+
+async def test_a_status_says_what_the_edge_has_and_refuses(mesh, run, shop, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text('{name: services/bad, endpoints: [{address: "fe80::1%nope", port: 1}]}')
+
+    async def said():
+        async with Admin(mesh.gateway_socket) as admin:
+            return edge_lines(*await connected(admin))
+
+    await mesh.settled()
+    (line,) = await said()
+    assert re.fullmatch(r"proxy      edge: revision [0-9]+, has all", line)
+    assert (await run("apply", "-f", str(bad), "--yes")).code == exits.FAILED
+    line, refusal = await said()
+    assert line.endswith("refuses 1")
+    assert refusal.startswith("           refuses services/bad endpoints[].address: malformed")
+    assert (await run("delete", "services/bad", "--yes")).code == exits.OK
