@@ -74,7 +74,7 @@ class Settings(MeshSettings):
 
     edge_client_roots_file: str = ""
     """File with the roots (PEM) of certificates that clients may show at the edge. Empty: none is
-    asked for."""
+    asked for. One that isn't of theirs ends the handshake; HTTP/3 asks for none."""
 
     issuer_networks: str = ""
     """Networks of private addresses from which issuers' key sets may be fetched, with commas
