@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -42,7 +44,24 @@ class Compiled:
 
 def compile_all(inputs: Inputs, options: EdgeOptions) -> Compiled:
     """Return everything for *inputs*, from nothing."""
-    return compile_changes(Compiled(), inputs, options, inputs.catalog.services)
+    with _collector_paused():
+        return compile_changes(Compiled(), inputs, options, inputs.catalog.services)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """
+    Keep the garbage collector from walking what is being made, a tenth of the time.
+
+    All of it stays, and has no cycles.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def compile_changes(
@@ -125,6 +144,8 @@ class _Side:
 
     def differing(self, before: Snapshot) -> frozenset[Name]:
         """Return what isn't in *before* as it is here."""
+        if not before.resources:
+            return frozenset((key, part.name) for key, part in self.upserts)
         none: Mapping[str, Resource] = {}
         changed = {
             (key, part.name)

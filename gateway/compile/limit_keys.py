@@ -46,9 +46,15 @@ def header_of(key: LimitKey) -> str:
     return METHOD_HEADER if key.method else _PREFIX + label(key).replace("_", "-")
 
 
-def mutations(keys: Iterable[LimitKey]) -> dict[str, Any]:
-    """Return the filter's config for *keys* and the method. What a call hasn't is `ABSENT`."""
-    formats = {METHOD_HEADER: _FORMATS["method"]}
+def mutations(keys: Iterable[LimitKey], *, method: bool) -> dict[str, Any]:
+    """
+    Return the filter's config. What a call hasn't is `ABSENT`.
+
+    Args:
+        method: Limits are told apart by the method, too.
+
+    """
+    formats = {METHOD_HEADER: _FORMATS["method"]} if method else {}
     for key in keys:
         formats[header_of(key)] = _format(key)
     changes = []

@@ -83,7 +83,8 @@ def compile_limits(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     local = [one for one in found if one[0].strength is Strength.LOCAL]
     strict = [one for one in found if one[0].strength is Strength.STRICT]
     keys = {header_of(key): key for limit, _ in found for key in limit.keys}
-    yield _extension(KEYS, mutations(keys.values()) if found else nothing())
+    by_method = any(reach.methods for _, reach in found)
+    yield _extension(KEYS, mutations(keys.values(), method=by_method) if found else nothing())
     yield _extension(LOCAL, _local([*local, *shares]) if local or shares else nothing())
     for name, slot in zip(limit_quotas.FILTERS, slots, strict=True):
         config = limit_quotas.quota(slot, options, refusal_headers) if slot else nothing()
