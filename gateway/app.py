@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import (
@@ -28,6 +29,7 @@ from gateway.identity.parts import Identity
 from gateway.limits.parts import Limits
 from gateway.load.reports import LoadReports
 from gateway.policy import policy
+from gateway.reference import parts as reference
 from gateway.reflection.reflector import Reflector
 from gateway.services import catalog as catalog_service
 from gateway.services import changes, client_status, config, config_status, policies
@@ -137,12 +139,13 @@ async def serve(
                 tasks.create_task(gateway.access.run(), name="access"),
                 tasks.create_task(gateway.canaries.run(), name="canaries"),
             ]
-            port = await server.start()
-            gateway.limits.owner.address = settings.reached_at(port)
-            if started is not None:
-                started.set_result(port)
-            await stop.wait()
-            await server.drain(settings.shutdown_grace)
+            async with gateway.reference():
+                port = await server.start()
+                gateway.limits.owner.address = settings.reached_at(port)
+                if started is not None:
+                    started.set_result(port)
+                await stop.wait()
+                await server.drain(settings.shutdown_grace)
             await identity.stop()
             for task in running:
                 task.cancel()
@@ -167,6 +170,7 @@ class Gateway:
         self.pool = pool
         self.identity = identity
         self.bus = bus
+        self.workload = workload
         self.store = CatalogStore(pool)
         self.keeper = Keeper(DiscoveryStore(pool), poll=settings.catalog_poll, wrote=self._kept)
         self.feed = Feed(self.keeper)
@@ -240,6 +244,10 @@ class Gateway:
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
         await self.limits.join()
+
+    def reference(self) -> AbstractAsyncContextManager[None]:
+        """Serve the API reference for as long as the block runs, if it is to be served."""
+        return reference.served(self.settings, self.workload, lambda: self.control.catalog)
 
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")

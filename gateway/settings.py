@@ -32,6 +32,10 @@ class Settings(MeshSettings):
     peer_address: str = ""
     """How other replicas reach this one, `host:port`. Empty: where it listens."""
 
+    reference_listen: str = ""
+    """Address where edges fetch the API reference, `host:port`; `services/reference` in the catalog
+    says where that is. Empty: none is served."""
+
     edge_listen: str = "127.0.0.1:8443"
     """Address of the edge's public listener; an IP address and a port."""
 

@@ -116,9 +116,11 @@ class Admin:
             request.ttl.CopyFrom(duration)
         return await self.identity.CreateToken(request, timeout=CALL_TIMEOUT_S)
 
-    async def ensure_service(self, wanted: service_pb2.Service) -> bool:
+    async def ensure_service(
+        self, wanted: service_pb2.Service, owned: Sequence[str] = OWNED_FIELDS
+    ) -> bool:
         """
-        Have the catalog hold *wanted*; return whether that took a change.
+        Have the catalog hold the *owned* fields of *wanted*; return whether that took a change.
 
         Raises grpc.RpcError.
         """
@@ -130,12 +132,12 @@ class Admin:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
         else:
-            if _same(response.service, wanted):
+            if _same(response.service, wanted, owned):
                 return False
         await self.catalog.UpdateService(
             catalog_service_pb2.UpdateServiceRequest(
                 service=wanted,
-                update_mask=field_mask_pb2.FieldMask(paths=OWNED_FIELDS),
+                update_mask=field_mask_pb2.FieldMask(paths=owned),
                 allow_missing=True,
             ),
             timeout=CALL_TIMEOUT_S,
@@ -143,8 +145,8 @@ class Admin:
         return True
 
 
-def _same(one: service_pb2.Service, other: service_pb2.Service) -> bool:
-    return all(_field(one, name) == _field(other, name) for name in OWNED_FIELDS)
+def _same(one: service_pb2.Service, other: service_pb2.Service, fields: Sequence[str]) -> bool:
+    return all(_field(one, name) == _field(other, name) for name in fields)
 
 
 def _field(service: service_pb2.Service, name: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass
+from importlib import resources
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
@@ -36,6 +37,8 @@ def contract(area: str) -> Contract:
     seen: set[str] = set()
     for file in files:
         _add(file, described, seen)
+    for one in described.file:
+        _tell(one)
     services = sorted(
         service.full_name for file in files for service in file.services_by_name.values()
     )
@@ -44,6 +47,16 @@ def contract(area: str) -> Contract:
         grpc_services=tuple(services),
         descriptor_set=described.SerializeToString(deterministic=True),
     )
+
+
+def _tell(file: descriptor_pb2.FileDescriptorProto) -> None:
+    """Put the comments of a file of ours where the API reference looks for them."""
+    folder, _, name = file.name.rpartition("/")
+    if not file.name.startswith("aerofusion/"):
+        return
+    package = resources.files(folder.replace("/", "."))
+    said = (package / name.replace(".proto", ".comments.binpb")).read_bytes()
+    file.source_code_info.ParseFromString(said)
 
 
 def _add(file: FileDescriptor, described: descriptor_pb2.FileDescriptorSet, seen: set[str]) -> None:

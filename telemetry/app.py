@@ -11,10 +11,10 @@ import structlog
 
 from meshkit import observability
 from meshkit.call_limits import CallLimits
+from meshkit.http import listening
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.http.api import make_app
-from telemetry.http.listen import listening
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.model import HeaderChanges, Lifecycle, Route, Service
 
 
@@ -37,6 +39,15 @@ def _set(name: str, value: str) -> dict[str, Any]:
     return {
         "header": {"key": name, "value": value},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def lifecycle_headers() -> Mapping[str, str]:
+    """Return the headers that may tell of an API's end, and what each means."""
+    return {
+        "deprecation": "Since when it is deprecated (RFC 9745).",
+        "sunset": "When it may be gone (RFC 8594).",
+        "link": "Where to read about it, and what comes after it.",
     }
 
 

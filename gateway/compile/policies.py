@@ -25,6 +25,7 @@ from gateway.compile.issuers import (
 )
 from gateway.compile.revoked import RBAC_CONFIG
 from gateway.model import PolicyAction
+from gateway.reference.places import paths_of
 from gateway.xds.resources import Resource, resource
 from meshkit.tokens import MESH_ISSUER
 
@@ -113,6 +114,7 @@ def _permission(scope: CallScope, catalog: Catalog) -> Rule:
     for name in scope.services:
         service = catalog.services.get(name)
         found += [_path(f"/{one}/", "prefix") for one in (service.grpc_services if service else ())]
+        found += [_path(path, how) for path, how in paths_of(service)]
     found += [_path(f"/{one}/", "prefix") for one in scope.grpc_services]
     found += [_path(f"/{one}", "exact") for one in scope.methods]
     for name in scope.hosts:

@@ -125,10 +125,10 @@ def edge_routes(
         if access.roles:
             made["typed_per_filter_config"] = {RBAC: role_config(access, known)}
         found.append(made)
-    configs = {CORS: _any(**_cors(options))}
+    configs = {CORS: cors_config(options)}
     if service.rate_limit is not None:
         configs[LOCAL_RATELIMIT] = _any(**_rate_limit(service))
-    return _configuration(grpc_service, found, configs)
+    return configuration(grpc_service, found, configs)
 
 
 def _action(service: Service, match: Match) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def area_routes(area: str, options: EdgeOptions) -> Resource:
         "match": {"prefix": "/"},
         "route": {"cluster": _NOWHERE, "cluster_not_found_response_code": "NOT_FOUND"},
     }
-    return _configuration(area, [unknown], {CORS: _any(**_cors(options))})
+    return configuration(area, [unknown], {CORS: cors_config(options)})
 
 
 def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
@@ -195,12 +195,13 @@ def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
     ]
     # Health and reflection belong to every service.
     found.append({"match": {"prefix": ""}, "route": {"cluster": service.name}})
-    return _configuration(service.id, found, {})
+    return configuration(service.id, found, {})
 
 
-def _configuration(
+def configuration(
     name: str, routes: list[dict[str, Any]], filter_configs: dict[str, Any]
 ) -> Resource:
+    """Return a route configuration with one virtual host, for every host name."""
     message = make(
         _CONFIGURATION,
         name=name,
@@ -287,6 +288,11 @@ def retry_of(retry: Retry | None, retry_on: str) -> dict[str, Any]:
 
 def _any(**packed: Any) -> Any:
     return make("google.protobuf.Any", **packed)
+
+
+def cors_config(options: EdgeOptions) -> Any:
+    """Return the filter config, in an Any, that lets pages of `cors_origins` call."""
+    return _any(**_cors(options))
 
 
 @functools.lru_cache(maxsize=_PACKED_REMEMBERED)

@@ -13,10 +13,12 @@ from gateway.compile import (
     limits,
     listeners,
     policies,
+    reference,
     revoked,
     routes,
     scopes,
 )
+from gateway.reference import places
 from gateway.xds.resources import Resource
 
 
@@ -63,12 +65,15 @@ def _jwt_concerned(delta: Delta) -> bool:
         return True
     if delta.touches("issuers") or issuers.clients_differ(delta):
         return True
+    if places.SERVICE in delta.changed:
+        return True
     catalogs = (delta.before.catalog, delta.after.catalog)
     return any(_has_public(catalog, name) for catalog in catalogs for name in delta.changed)
 
 
 def _jwt(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
-    rules = list(extensions.public_rules(inputs.catalog))
+    catalog = inputs.catalog
+    rules = [*reference.token_rules(catalog), *extensions.public_rules(catalog)]
     yield "ECDS", extensions.jwt_authn(rules, issuers.providers(inputs, options))
 
 
@@ -95,7 +100,9 @@ def _policies_concerned(delta: Delta) -> bool:
 
 def _offered(catalog: Catalog, name: str) -> tuple[str, ...]:
     service = catalog.services.get(name)
-    return service.grpc_services if service is not None else ()
+    if service is None:
+        return ()
+    return (*service.grpc_services, *(path for path, _ in places.paths_of(service)))
 
 
 def _policies(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
@@ -124,6 +131,10 @@ def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     yield "ECDS", extensions.transcoder(names, merged, options)
 
 
+def _reference_concerned(delta: Delta) -> bool:
+    return delta.first or places.SERVICE in delta.changed or issuers.grants_differ(delta)
+
+
 SHARED: Final = (
     Shared("listener", _listener_concerned, _listener),
     Shared("jwt", _jwt_concerned, _jwt),
@@ -137,6 +148,7 @@ SHARED: Final = (
     Shared("policies", _policies_concerned, _policies),
     Shared("areas", _json_concerned, _areas),
     Shared("transcoder", _json_concerned, _transcoder),
+    Shared("reference", _reference_concerned, reference.reference),
     Shared("limits", limits.concerned, limits.compile_limits),
 )
 

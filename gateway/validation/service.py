@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
 from gateway.model import Protocol
+from gateway.reference.places import ELEMENTS
 from gateway.validation.bindings import misbound
 from gateway.validation.checks import (
     DESCRIPTION_LENGTH_MAX,
@@ -65,6 +66,10 @@ def check_service(service: Service) -> None:
     each(problems, "grpc_services", service.grpc_services, GRPC_SERVICE, "not a full name")
     count(problems, "json_prefixes", service.json_prefixes, JSON_PREFIXES_MAX)
     each(problems, "json_prefixes", service.json_prefixes, _AREA, "not an area")
+    for field in ("grpc_services", "json_prefixes"):
+        for number, name in enumerate(getattr(service, field)):
+            if name in ELEMENTS:
+                problems[f"{field}[{number}]"] = "is where the API reference stands"
     if not _IDENTITY.fullmatch(service.identity):
         problems["identity"] = "not the service part of a SPIFFE id"
     _check_endpoints(problems, service)

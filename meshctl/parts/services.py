@@ -24,6 +24,10 @@ DESCRIPTIONS = {
 """Area of each service's contract, and what it says of itself in the catalog."""
 
 
+REFERENCE_FIELDS = ("description", "endpoints", "identity", "protocol")
+"""What a start decides about the API reference; who may read it is the operator's to say."""
+
+
 def postgres(site: Site, databases: Sequence[str]) -> Part:
     """The database of those services in *databases*."""
 
@@ -54,6 +58,7 @@ def gateway(site: Site) -> Part:
             listen=site.address("gateway"),
             join_listen=f"127.0.0.1:{join}",
             edge_listen=site.edge_address,
+            reference_listen=f"127.0.0.1:{site.state.port('gateway-reference')}",
         )
         del environment["GATEWAY_JOIN_FILE"]
         return site.python("gateway", "serve", environment=environment)
@@ -126,6 +131,7 @@ async def register(site: Site) -> None:
         async with Admin(site.gateway_socket) as admin:
             for name in DESCRIPTIONS:
                 await admin.ensure_service(entry(site, name))
+            await admin.ensure_service(reference(site), REFERENCE_FIELDS)
     except grpc.RpcError as error:
         raise told(error) from None
 
@@ -142,4 +148,16 @@ def entry(site: Site, name: str) -> service_pb2.Service:
         identity=name,
         json_prefixes=[area],
         descriptor_set=offered.descriptor_set,
+    )
+
+
+def reference(site: Site) -> service_pb2.Service:
+    """What the catalog is to say of the API reference, which the gateway serves to the edge."""
+    port = site.state.port("gateway-reference")
+    return service_pb2.Service(
+        name="services/reference",
+        description="What every service offers: a page, and OpenAPI documents.",
+        endpoints=[service_pb2.Endpoint(address="127.0.0.1", port=port)],
+        identity="gateway",
+        protocol=service_pb2.PROTOCOL_HTTP1,
     )

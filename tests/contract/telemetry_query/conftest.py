@@ -15,9 +15,9 @@ import aiohttp
 import pytest_asyncio
 
 from aerofusion.telemetry.v1 import query_service_pb2_grpc
+from meshkit.http import listening
 from meshkit.serving import GrpcServer
 from telemetry.http import make_app
-from telemetry.http.listen import listening
 from telemetry.query.queries import Queries, QueriesLimits
 from telemetry.query.service import POLICY, serve_queries
 from telemetry.store.reader import Reader

@@ -1,11 +1,17 @@
-"""Serves the HTTP API: mutual TLS on a port, and a Unix socket for the operator."""
+"""HTTP beside gRPC: mutual TLS on a port, a Unix socket for the operator, and who is there."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from cryptography import x509
+
+from meshkit.errors import Unauthenticated
+from meshkit.identity import SpiffeId
+from meshkit.identity.spiffe import certificate_spiffe_id
 
 
 if TYPE_CHECKING:
@@ -21,7 +27,7 @@ async def listening(
     *,
     address: str,
     tls: ssl.SSLContext,
-    unix_socket: Path | None,
+    unix_socket: Path | None = None,
     grace: timedelta,
 ) -> AsyncIterator[int]:
     """
@@ -49,3 +55,26 @@ async def listening(
         yield bound
     finally:
         await runner.cleanup()
+
+
+def peer_of(request: web.Request) -> SpiffeId:
+    """
+    Return who asks: whom the certificate names, or on a Unix socket the operator.
+
+    Raises:
+        Unauthenticated: There is no certificate of ours.
+
+    """
+    transport = request.transport
+    if transport is None:
+        raise Unauthenticated("PEER_IDENTITY_INVALID", "The connection is gone.")
+    tls = transport.get_extra_info("ssl_object")
+    if tls is not None:
+        der = tls.getpeercert(binary_form=True)
+        if der:
+            return certificate_spiffe_id(x509.load_der_x509_certificate(der))
+    else:
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            return SpiffeId("operator", "local")
+    raise Unauthenticated("PEER_IDENTITY_INVALID", "The peer has shown no certificate.")
