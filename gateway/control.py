@@ -77,7 +77,7 @@ class Control:
         self._poll_s = poll.total_seconds()
         self._compiled = Compiled()
         self._inputs = Inputs()
-        self._reflected = Reflected()
+        self._reflected = Reflected(self._inputs.merged)
         self._changed: set[str] = set()
         self._changes: dict[int, Batch] = {}
         """By their first revision, those that wait to be published."""

@@ -41,7 +41,7 @@ def methods(descriptor_set: bytes) -> Mapping[str, tuple[Method, ...]]:
 
     """
     found: dict[str, tuple[Method, ...]] = {}
-    for file in _parse(descriptor_set).file:
+    for file in parse(descriptor_set).file:
         for service in file.service:
             name = f"{file.package}.{service.name}" if file.package else service.name
             found[name] = tuple(
@@ -61,11 +61,11 @@ def merge(sets: Iterable[bytes]) -> bytes:
     """
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
     for one in sets:
-        for file in _parse(one).file:
+        for file in parse(one).file:
             file.ClearField("source_code_info")
             known = files.setdefault(file.name, file)
             if known != file:
-                files[file.name] = _reconciled(known, file)
+                files[file.name] = reconciled(known, file)
     result = descriptor_pb2.FileDescriptorSet()
     placed: set[str] = set()
     for name in sorted(files):
@@ -79,10 +79,16 @@ def merge(sets: Iterable[bytes]) -> bytes:
     return result.SerializeToString(deterministic=True)
 
 
-def _reconciled(
+def reconciled(
     one: descriptor_pb2.FileDescriptorProto, other: descriptor_pb2.FileDescriptorProto
 ) -> descriptor_pb2.FileDescriptorProto:
-    """Return which of two files of the same name to use; the same one in whatever order they come."""
+    """
+    Return which of two files of the same name to use; the same one in whatever order they come.
+
+    Raises:
+        InvalidDescriptors: They differ in more than what compilers write out or don't.
+
+    """
     larger = max(one, other, key=lambda file: (file.ByteSize(), file.SerializeToString()))
     if one.name.startswith(WELL_KNOWN):
         return larger  # Each compiler brings its own version, and they only grow.
@@ -128,7 +134,14 @@ def _place(
     result.file.append(files[name])
 
 
-def _parse(descriptor_set: bytes) -> descriptor_pb2.FileDescriptorSet:
+def parse(descriptor_set: bytes) -> descriptor_pb2.FileDescriptorSet:
+    """
+    Return a serialised FileDescriptorSet.
+
+    Raises:
+        InvalidDescriptors: It is none.
+
+    """
     try:
         return descriptor_pb2.FileDescriptorSet.FromString(descriptor_set)
     except DecodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from gateway.compile.merged import Merged
 from gateway.model import Catalog, Endpoint, Service
 
 
@@ -35,6 +36,10 @@ class Inputs:
         default=lambda _sealed, _name: None, repr=False, compare=False
     )
     """Opens a secret that was sealed for the object named; None: it can't be opened."""
+
+    merged: Merged = field(default_factory=Merged, repr=False, compare=False)
+    """The descriptors of all JSON APIs as one. A memory, handed on from state to state, that makes
+    no difference to what anything is compiled to."""
 
     def endpoints_of(self, service: Service) -> tuple[Endpoint, ...]:
         """Return where *service* is: what the catalog says, and what was found."""

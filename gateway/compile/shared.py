@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile import (
-    descriptors,
     extensions,
     issuers,
     limits,
@@ -126,9 +125,13 @@ def _areas(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
 
 def _transcoder(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     described = _described(inputs.catalog)
-    names = [name for service in described for name in _json_services(service)]
-    merged = descriptors.merge(service.descriptor_set for service in described)
-    yield "ECDS", extensions.transcoder(names, merged, options)
+    joined = inputs.merged.of({service.name: service.descriptor_set for service in described})
+    names = [
+        name
+        for service in described
+        for name in inputs.merged.services(service.name).intersection(service.grpc_services)
+    ]
+    yield "ECDS", extensions.transcoder(names, joined, options)
 
 
 def _reference_concerned(delta: Delta) -> bool:
@@ -172,9 +175,3 @@ def _json_of(service: Service | None) -> tuple[object, ...]:
     if service is None or not service.json_prefixes:
         return ()
     return (service.json_prefixes, service.descriptor_set, service.grpc_services)
-
-
-def _json_services(service: Service) -> list[str]:
-    """Return the gRPC services that the descriptors describe."""
-    known = descriptors.methods(service.descriptor_set)
-    return [name for name in service.grpc_services if name in known]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from gateway.compile.descriptors import merge
+from gateway.compile.merged import Merged
 from gateway.model import Service
 
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Reflected:
     """The newest descriptors of each service with `reflect`. Where they can't be used, the ones before."""
 
-    def __init__(self) -> None:
+    def __init__(self, merged: Merged | None = None) -> None:
+        """*merged* is the memory of what all of them come to; None: one of its own."""
+        self._merged = merged or Merged()
         self.known: dict[str, bytes] = {}
         """By the service's name."""
 
@@ -34,12 +36,12 @@ class Reflected:
             return False
         value = catalog.services.get(service)
         if value is not None and value.json_prefixes:
-            others = (
-                one.descriptor_set
-                for name, one in sorted(catalog.services.items())
-                if name != service and one.json_prefixes and one.descriptor_set
-            )
-            merge([*others, descriptor_set])
+            sets = {
+                name: one.descriptor_set
+                for name, one in catalog.services.items()
+                if one.json_prefixes and one.descriptor_set
+            }
+            self._merged.of({**sets, service: descriptor_set})
         self.known[service] = descriptor_set
         return True
 
