@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from aerofusion.gateway.v1 import (
@@ -139,7 +138,7 @@ async def serve(
                 tasks.create_task(gateway.access.run(), name="access"),
                 tasks.create_task(gateway.canaries.run(), name="canaries"),
             ]
-            async with gateway.reference():
+            async with reference.served(settings, workload, lambda: gateway.control.catalog):
                 port = await server.start()
                 gateway.limits.owner.address = settings.reached_at(port)
                 if started is not None:
@@ -170,7 +169,6 @@ class Gateway:
         self.pool = pool
         self.identity = identity
         self.bus = bus
-        self.workload = workload
         self.store = CatalogStore(pool)
         self.keeper = Keeper(DiscoveryStore(pool), poll=settings.catalog_poll, wrote=self._kept)
         self.feed = Feed(self.keeper)
@@ -244,10 +242,6 @@ class Gateway:
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
         await self.limits.join()
-
-    def reference(self) -> AbstractAsyncContextManager[None]:
-        """Serve the API reference for as long as the block runs, if it is to be served."""
-        return reference.served(self.settings, self.workload, lambda: self.control.catalog)
 
     def _kept(self) -> None:
         self.bus.publish(KEPT, b"")
