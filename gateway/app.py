@@ -126,7 +126,7 @@ async def serve(
                 bus=bus,
                 workload=workload,
             )
-            await gateway.join()
+            await gateway.join(tasks)
             running = [
                 tasks.create_task(identity.run(), name="identity"),
                 tasks.create_task(gateway.control.run(), name="control"),
@@ -138,13 +138,12 @@ async def serve(
                 tasks.create_task(gateway.access.run(), name="access"),
                 tasks.create_task(gateway.canaries.run(), name="canaries"),
             ]
-            async with reference.served(settings, workload, lambda: gateway.control.catalog):
-                port = await server.start()
-                gateway.limits.owner.address = settings.reached_at(port)
-                if started is not None:
-                    started.set_result(port)
-                await stop.wait()
-                await server.drain(settings.shutdown_grace)
+            port = await server.start()
+            gateway.limits.owner.address = settings.reached_at(port)
+            if started is not None:
+                started.set_result(port)
+            await stop.wait()
+            await server.drain(settings.shutdown_grace)
             await identity.stop()
             for task in running:
                 task.cancel()
@@ -169,8 +168,11 @@ class Gateway:
         self.pool = pool
         self.identity = identity
         self.bus = bus
+        self.workload = workload
         self.store = CatalogStore(pool)
-        self.keeper = Keeper(DiscoveryStore(pool), poll=settings.catalog_poll, wrote=self._kept)
+        self.keeper = Keeper(
+            DiscoveryStore(pool), poll=settings.catalog_poll, wrote=lambda: bus.publish(KEPT, b"")
+        )
         self.feed = Feed(self.keeper)
         self.receipts = Receipts()
         self.control = Control(
@@ -223,7 +225,7 @@ class Gateway:
             timeout = settings.preflight_timeout
             self.control.use(Preflight(self.feed, self.discovery, timeout=timeout))
 
-    async def join(self) -> None:
+    async def join(self, tasks: asyncio.TaskGroup) -> None:
         """Serve all APIs, and publish the catalog as it is."""
         self.discovery.register(self.server.server)
         self.limits.register(self.server)
@@ -241,10 +243,9 @@ class Gateway:
         await self.bus.subscribe(KEPT, self.keeper.hint)
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
+        read = reference.serve(self.settings, self.workload, self.control, self.server.stopping)
+        tasks.create_task(read, name="reference")
         await self.limits.join()
-
-    def _kept(self) -> None:
-        self.bus.publish(KEPT, b"")
 
     def _watching(self) -> Canaries:
         return Canaries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,39 +14,34 @@ from meshkit.serving import ListenFailed
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from gateway.model import Catalog
+    from gateway.control import Control
     from gateway.settings import Settings
     from meshkit.identity import Workload
 
 log = structlog.get_logger()
 
 
-@contextlib.asynccontextmanager
-async def served(
-    settings: Settings, workload: Workload, catalog: Callable[[], Catalog]
-) -> AsyncIterator[None]:
+async def serve(
+    settings: Settings, workload: Workload, control: Control, stopping: asyncio.Event
+) -> None:
     """
-    Serve the reference for as long as the block runs; not at all without `reference_listen`.
+    Serve the reference until *stopping* is set; not at all without `reference_listen`.
 
     Raises:
         ListenFailed: The address is taken, or not ours.
 
     """
     if not settings.reference_listen:
-        yield
         return
-    async with contextlib.AsyncExitStack() as stack:
-        site = listening(
-            make_app(Library(catalog)),
-            address=settings.reference_listen,
-            tls=workload.server_ssl_context(),
-            grace=settings.shutdown_grace,
-        )
-        try:
-            port = await stack.enter_async_context(site)
-        except OSError as error:
-            raise ListenFailed(f"cannot listen on {settings.reference_listen}: {error}") from None
-        log.info("serving_reference", port=port)
-        yield
+    site = listening(
+        make_app(Library(lambda: control.catalog)),
+        address=settings.reference_listen,
+        tls=workload.server_ssl_context(),
+        grace=settings.shutdown_grace,
+    )
+    try:
+        async with site as port:
+            log.info("serving_reference", port=port)
+            await stopping.wait()
+    except OSError as error:
+        raise ListenFailed(f"cannot listen on {settings.reference_listen}: {error}") from None
