@@ -168,7 +168,6 @@ class Gateway:
         self.pool = pool
         self.identity = identity
         self.bus = bus
-        self.workload = workload
         self.store = CatalogStore(pool)
         self.keeper = Keeper(
             DiscoveryStore(pool), poll=settings.catalog_poll, wrote=lambda: bus.publish(KEPT, b"")
@@ -243,7 +242,8 @@ class Gateway:
         await self.bus.subscribe(KEPT, self.keeper.hint)
         await self.bus.subscribe(CHANGED, self.control.hint)
         await self.bus.subscribe(REGISTRY_CHANGED, lambda _: self.registry.poke())
-        read = reference.serve(self.settings, self.workload, self.control, self.server.stopping)
+        own, stopping = self.identity.workload, self.server.stopping
+        read = reference.serve(self.settings, own, self.control, stopping)
         tasks.create_task(read, name="reference")
         await self.limits.join()
 
