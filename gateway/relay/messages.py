@@ -55,10 +55,19 @@ def parse_answer(data: bytes) -> Answer:
         nonce=message.nonce,
         version=message.system_version_info,
         items=tuple(
-            Item(resource.name, resource.version, resource.SerializeToString())
+            Item(
+                resource.name,
+                resource.version,
+                resource.SerializeToString(),
+                ends=resource.HasField("ttl"),
+                beat=resource.HasField("ttl") and not resource.HasField("resource"),
+            )
             for resource in message.resources
         ),
         removed=tuple(message.removed_resources),
+        problems=tuple(
+            (one.resource_name.name, one.SerializeToString()) for one in message.resource_errors
+        ),
     )
 
 
@@ -73,6 +82,8 @@ def serialise_answer(answer: Answer) -> bytes:
     )
     for item in answer.items:
         message.resources.add().MergeFromString(item.body)
+    for _, problem in answer.problems:
+        message.resource_errors.add().MergeFromString(problem)
     data: bytes = message.SerializeToString()
     return data
 

@@ -192,6 +192,7 @@ class Session:
                 known,
                 items=tuple(item for item in answer.items if item.name not in ours),
                 removed=tuple(name for name in answer.removed if name not in ours),
+                problems=tuple(one for one in answer.problems if one[0] not in ours),
                 version=answer.version,
                 upstream_nonce=answer.nonce,
             )
@@ -258,6 +259,8 @@ class Session:
                 known.refused.update((item.name, item.version) for item in sent.items)
             return
         for item in sent.items:
+            if item.beat:
+                continue  # Envoy holds it, or has dropped it and is told nothing new.
             known.doubtful.discard(item.name)
             known.absent.discard(item.name)
             if known.wants(item.name):
@@ -267,7 +270,10 @@ class Session:
             known.held.pop(name, None)
             known.absent.add(name)
         if sent.from_gateway:
-            yield Keep(ask.type_url, sent.items, sent.removed)
+            # What ends unless the gateway says otherwise isn't for when there is none.
+            lasting = tuple(item for item in sent.items if not item.ends)
+            ending = tuple(item.name for item in sent.items if item.ends)
+            yield Keep(ask.type_url, lasting, (*sent.removed, *ending))
 
     def _subscribe(self, ask: Ask, known: _Type) -> None:
         if not known.started:
@@ -367,6 +373,7 @@ class Session:
         *,
         items: tuple[Item, ...],
         removed: tuple[str, ...],
+        problems: tuple[tuple[str, bytes], ...] = (),
         version: str = "",
         upstream_nonce: str = "",
     ) -> ToEnvoy:
@@ -374,5 +381,12 @@ class Session:
         nonce = str(self._nonce)
         known.pending[nonce] = _Pending(items, removed, bool(upstream_nonce), upstream_nonce)
         return ToEnvoy(
-            Answer(type_url=type_url, nonce=nonce, version=version, items=items, removed=removed)
+            Answer(
+                type_url=type_url,
+                nonce=nonce,
+                version=version,
+                items=items,
+                removed=removed,
+                problems=problems,
+            )
         )

@@ -13,6 +13,10 @@ class Item:
     name: str
     version: str
     body: bytes = field(default=b"", repr=False, compare=False)
+    ends: bool = field(default=False, compare=False)
+    """It has a time to live: Envoy drops it unless the gateway keeps it alive."""
+    beat: bool = field(default=False, compare=False)
+    """Its time begins anew; its content isn't sent again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,8 @@ class Answer:
     version: str = ""
     items: tuple[Item, ...] = ()
     removed: tuple[str, ...] = ()
+    problems: tuple[tuple[str, bytes], ...] = ()
+    """Names of which there is nothing, each with a serialised `ResourceError` that says why."""
 
 
 @dataclass(frozen=True, slots=True)

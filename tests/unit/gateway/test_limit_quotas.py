@@ -133,3 +133,23 @@ def test_reaches_meet_where_one_call_is_in_both():
     assert method.meets(service)
     assert not method.meets(other)
     assert not everything.meets(Reach(everything=False))
+
+
+def test_of_more_buckets_than_there_may_be_edges_are_told_to_let_go(monkeypatch):
+    monkeypatch.setattr("gateway.limits.quotas.BUCKETS_MAX", 3)
+    known = quotas()
+    buckets = [
+        (("edition", edition(LIMIT)), ("limit", LIMIT.name), ("n", str(n))) for n in range(5)
+    ]
+    told = known.report("a", [usage(bucket=one) for one in buckets], 0.0)["a"]
+    assert [one.strategy is None for one in told] == [False, False, False, True, True]
+    assert len(known) == 3
+    # Who says the same of them elsewhere gets no room by that.
+    known.hear("b", buckets[4], 10.0, 10.0, 0.0)
+    assert len(known) == 3
+    # One that is idle makes room for another.
+    for second in range(1, int(IDLE_S) + 2):
+        known.report("a", [usage(allowed=0, bucket=buckets[0])], float(second))
+        known.report("a", [usage(bucket=one) for one in buckets[1:3]], float(second))
+    (last,) = known.report("a", [usage(bucket=buckets[3])], IDLE_S + 3)["a"]
+    assert last.strategy is not None
