@@ -149,7 +149,7 @@ def _hear(prober: Any) -> str:
 
 
 async def _connected(port: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
