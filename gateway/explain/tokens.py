@@ -154,9 +154,10 @@ def verified(token: Token, jwks: str) -> str:
             continue
         if known.get("alg") and known["alg"] != algorithm:
             continue
+        # Envoy tries a key that says no algorithm, even one of another kind.
+        tried = True
         if not _fits(algorithm, known["kty"]):
             continue
-        tried = True
         if JWSRegistry.algorithms[algorithm].verify(token.signed, token.signature, key):
             return OK
     return FAILS if tried else NO_KEY

@@ -53,9 +53,9 @@ async def test_explain_predicts_what_envoy_does(postgres):
     async with agreement(postgres) as both:
         catalogs = 0
         while both.compared < REQUESTS:
-            await both.apply(catalog(chance))
+            await both.apply(catalog(chance, both.outsiders))
             catalogs += 1
-            requests = [request(chance, both.signer) for _ in range(AT_ONCE)]
+            requests = [request(chance, both.signer, both.outsiders) for _ in range(AT_ONCE)]
             disagreements += await both.compare(requests)
             if len(disagreements) > SHOWN:
                 break

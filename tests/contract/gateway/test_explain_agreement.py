@@ -32,11 +32,11 @@ async def both(postgres):
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
 )
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_explain_predicts_what_envoy_does(both, seed):
     chance = random.Random(seed)
-    await both.apply(catalog(chance))
-    requests = [request(chance, both.signer) for _ in range(REQUESTS)]
+    await both.apply(catalog(chance, both.outsiders))
+    requests = [request(chance, both.signer, both.outsiders) for _ in range(REQUESTS)]
 
     disagreements = await both.compare(requests)
 
