@@ -20,6 +20,7 @@ from opentelemetry import metrics
 
 from meshkit import errors, status, tracing
 from meshkit.authz import Rule, allow, authorise, identify, set_caller
+from meshkit.load import Load
 
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
         self._policy = policy
         self._call_limits = call_limits
         self._unary_timeout = unary_timeout
+        self._load = Load()
         self._duration = metrics.get_meter("meshkit").create_histogram(
             "rpc.server.call.duration", unit="s", description="Time a call or stream took"
         )
@@ -92,6 +94,8 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
         if self._call_limits is not None:
             self._call_limits.check(method, caller, context)
         set_caller(caller)
+        if caller.service == "edge" and (told := self._load.metadata()):
+            context.set_trailing_metadata(told)
 
     def timeout_s(self, context: Context) -> float | None:
         """Return how long the call may take if it has no deadline of its own."""
@@ -100,6 +104,7 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
         return self._unary_timeout.total_seconds()
 
     def record(self, method: str, code: str, started: float) -> None:
+        self._load.count(code)
         self._duration.record(
             time.perf_counter() - started,
             {"rpc.method": method.lstrip("/"), "rpc.response.status_code": code},

@@ -38,6 +38,16 @@ _POLICIES = {
 _PROXYLESS_POLICIES = {BalancingPolicy.RING_HASH: "RING_HASH"}
 """What gRPC clients know besides round robin (gRFC A42); they refuse a cluster with another."""
 
+_BY_LOAD = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+_POLICIES_OF_LOAD = "envoy.extensions.load_balancing_policies"
+_LOAD_BLACKOUT = timedelta(seconds=2)
+"""How long an endpoint that has just come is taken as average, while its word is still thin."""
+
+_LOAD_UPDATE = timedelta(seconds=1)
+_LOAD_EXPIRY = timedelta(seconds=30)
+_ERROR_PENALTY = 1.0
+"""Errors a second over calls a second count as so much utilisation."""
+
 _CERTIFICATE_PROVIDER = "default"  # The one every client of ours has in its xDS bootstrap.
 
 
@@ -104,6 +114,8 @@ def _common(service: Service) -> dict[str, Any]:
 @functools.cache
 def _balancing(service: Service) -> dict[str, Any]:
     balancing = service.load_balancing
+    if balancing.weights_from_load:
+        return {"load_balancing_policy": _by_load(locality_weighted=balancing.locality_weighted)}
     common: dict[str, Any] = (
         {"locality_weighted_lb_config": {}} if balancing.locality_weighted else {}
     )
@@ -111,6 +123,35 @@ def _balancing(service: Service) -> dict[str, Any]:
         "lb_policy": _POLICIES[balancing.policy],
         **({"common_lb_config": common} if common else {}),
     }
+
+
+def _by_load(*, locality_weighted: bool) -> dict[str, Any]:
+    """
+    Return weighted round robin by what endpoints say of their load with each answer (ORCA).
+
+    A weight is calls a second over utilisation; who says nothing gets the others' mean weight, and
+    what is older than 30 s doesn't count. Each edge finds the weights by itself.
+    """
+    policy = _policy(
+        _BY_LOAD,
+        f"{_POLICIES_OF_LOAD}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
+        blackout_period=_LOAD_BLACKOUT,
+        weight_update_period=_LOAD_UPDATE,
+        weight_expiration_period=_LOAD_EXPIRY,
+        error_utilization_penalty={"value": _ERROR_PENALTY},
+    )
+    if locality_weighted:
+        policy = _policy(
+            "envoy.load_balancing_policies.wrr_locality",
+            f"{_POLICIES_OF_LOAD}.wrr_locality.v3.WrrLocality",
+            endpoint_picking_policy={"policies": [policy]},
+        )
+    return {"policies": [policy]}
+
+
+def _policy(name: str, message: str, **config: Any) -> dict[str, Any]:
+    typed = any_of(message, **config)
+    return {"typed_extension_config": {"name": name, "typed_config": typed}}
 
 
 def _watching(service: Service) -> dict[str, Any]:

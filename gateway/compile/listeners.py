@@ -41,6 +41,7 @@ _HANDSHAKE_TIMEOUT = timedelta(seconds=5)
 _IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
 _OUR_HEADERS = "x-aerofusion-"
 _IDENTITY = "aerofusion.identity"
+_LOAD_FORGOTTEN = [{"remove": "endpoint-load-metrics"}, {"remove": "endpoint-load-metrics-bin"}]
 
 
 def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
@@ -220,7 +221,12 @@ def _http_filters(
         _filter(
             _IDENTITY,
             "header_mutation.v3.HeaderMutation",
-            mutations={"request_mutations": list(issuers.identity_mutations())},
+            mutations={
+                "request_mutations": list(issuers.identity_mutations()),
+                # Endpoints say it to the edge; it is nobody else's business.
+                "response_mutations": _LOAD_FORGOTTEN,
+                "response_trailers_mutations": _LOAD_FORGOTTEN,
+            },
         ),
         extension(revoked.REVOKED, revoked.RBAC_CONFIG),
         extension(revoked.REVOKED_LATELY, revoked.RBAC_CONFIG),

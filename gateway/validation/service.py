@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile.descriptors import InvalidDescriptors, merge, methods
-from gateway.model import Protocol
+from gateway.model import BalancingPolicy, Protocol
 from gateway.reference.places import ELEMENTS
 from gateway.validation.bindings import misbound
 from gateway.validation.checks import (
@@ -180,8 +180,9 @@ def _check_discovery(problems: Problems, service: Service) -> None:
         problems["reflect"] = "needs grpc_services to ask for"
     elif service.reflect and service.descriptor_set:
         problems["reflect"] = "excludes a descriptor_set"
-    if service.load_balancing.weights_from_load:
-        problems["load_balancing.weights_from_load"] = "is not served yet"
+    balancing = service.load_balancing
+    if balancing.weights_from_load and balancing.policy is not BalancingPolicy.ROUND_ROBIN:
+        problems["load_balancing.weights_from_load"] = "needs the policy ROUND_ROBIN"
     dns = service.discovery.dns
     if dns is not None:
         if not _HOSTNAME.fullmatch(dns.hostname) or len(dns.hostname) > 253:

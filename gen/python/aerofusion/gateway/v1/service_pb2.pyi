@@ -313,7 +313,11 @@ class LoadBalancing(_message.Message):
     locality_weighted: _builtins.bool
     """Localities get calls by the sum of their endpoints' weights. Default: false."""
     weights_from_load: _builtins.bool
-    """Weights follow the load and errors that the edges report. Default: false."""
+    """Weights follow the load that endpoints report with each answer (ORCA: `endpoint-load-metrics`
+    in headers or trailers), and errors; the policy must be `POLICY_ROUND_ROBIN`. Whoever reports
+    nothing counts as average, and `weight` of an endpoint isn't used. Services of the mesh report.
+    gRPC clients without the edge go by turns. Default: false.
+    """
     @_builtins.property
     def hash_key(self) -> Global___HashKey:
         """What `RING_HASH` and `MAGLEV` hash. Absent: the caller's address."""

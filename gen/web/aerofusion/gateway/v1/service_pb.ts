@@ -262,7 +262,10 @@ export type LoadBalancing = Message<"aerofusion.gateway.v1.LoadBalancing"> & {
   localityWeighted: boolean;
 
   /**
-   * Weights follow the load and errors that the edges report. Default: false.
+   * Weights follow the load that endpoints report with each answer (ORCA: `endpoint-load-metrics`
+   * in headers or trailers), and errors; the policy must be `POLICY_ROUND_ROBIN`. Whoever reports
+   * nothing counts as average, and `weight` of an endpoint isn't used. Services of the mesh report.
+   * gRPC clients without the edge go by turns. Default: false.
    *
    * @generated from field: bool weights_from_load = 4;
    */
