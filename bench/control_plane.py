@@ -42,7 +42,7 @@ __all__ = ["METHODS", "ControlPlane", "EdgeClient", "edge_client", "grpc_service
 
 ROOT = Path(__file__).parent.parent
 SERVICES_AT_ONCE = 400
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 HEAP_BYTES_MAX = 8 << 30
 _LARGE = [
     ("grpc.max_receive_message_length", 256 << 20),
