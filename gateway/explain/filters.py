@@ -88,7 +88,9 @@ def header_mutation(exchange: Exchange, name: str, config: Any) -> None:
         return
     for one in (config, *reversed(overrides)):
         only(one, "mutations", "most_specific_header_mutations_wins")
-        only(one.mutations, "request_mutations", "response_mutations", "response_trailer_mutations")
+        only(
+            one.mutations, "request_mutations", "response_mutations", "response_trailers_mutations"
+        )
         mutate(exchange, one.mutations.request_mutations)
     exchange.step("filter", name, Verdict.CHANGED, "Headers are changed.")
 
