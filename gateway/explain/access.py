@@ -142,7 +142,7 @@ def permits(permission: Any, exchange: Exchange) -> bool:
     if kind == "not_rule":
         return not permits(permission.not_rule, exchange)
     if kind == "requested_server_name":
-        return string_matches(permission.requested_server_name, exchange.call.server_name)
+        return string_matches(permission.requested_server_name, exchange.call.server_name.lower())
     return _leaf(permission, kind, exchange)
 
 

@@ -137,21 +137,26 @@ class _Verifier:
 
     def _optional(self, providers: list[str], kind: str) -> str:
         """A token may be missing; one that is there must be good, unless it may fail, too."""
-        found = [
-            token for name in providers for token in self._extract(self._config.providers[name])
-        ]
-        if not found:
-            return tokens.OK
-        status = tokens.UNKNOWN_ISSUER
-        for token in found:
-            if isinstance(token, str):
-                status = token
-                continue
-            for name in providers:
-                provider = self._config.providers[name]
+        found: dict[str, list[tuple[Token | str, Any]]] = {}
+        for name in providers:
+            provider = self._config.providers[name]
+            for place, token in self._placed(provider):
+                found.setdefault(place, []).append((token, provider))
+        statuses = set()
+        # Where a token stands, only those who look there may have issued it.
+        for place in sorted(found):
+            status = tokens.UNKNOWN_ISSUER
+            for token, provider in found[place]:
+                if isinstance(token, str):
+                    status = token
+                    break
                 if provider.issuer == token.issuer or not provider.issuer:
                     status = self._check(provider, token, None)
                     break
+            statuses.add(status)
+        if len(statuses) > 1 and kind != "allow_missing_or_failed":
+            raise NotModelled("which of several tokens' refusals is told")
+        status = next(iter(statuses), tokens.OK)
         return tokens.OK if kind == "allow_missing_or_failed" else status
 
     def _provider(self, name: str, audiences: list[str] | None) -> str:
@@ -175,14 +180,18 @@ class _Verifier:
 
     def _extract(self, provider: Any) -> list[Token | str]:
         """Return the tokens that stand where the provider looks, or why they can't be read."""
+        return [token for _, token in self._placed(provider)]
+
+    def _placed(self, provider: Any) -> list[tuple[str, Token | str]]:
+        """Return them with the places where they stand."""
         call = self._exchange.call
         if call.claims is not None:
             issuer = call.claims.get("iss", "")
             if issuer and provider.issuer and issuer != provider.issuer:
                 return []
             made = {"iss": provider.issuer, "aud": list(provider.audiences), "exp": 2**40}
-            return [Token(header={}, payload={**made, **call.claims}, asserted=True)]
-        found: list[Token | str] = []
+            return [("", Token(header={}, payload={**made, **call.claims}, asserted=True))]
+        found: list[tuple[str, Token | str]] = []
         for place in provider.from_headers:
             value = self._exchange.headers.get(place.name.lower())
             if value is None:
@@ -192,11 +201,11 @@ class _Verifier:
                 continue
             if place.value_prefix:
                 value = tokens.cut(value, start + len(place.value_prefix))
-            found.append(tokens.read(value))
+            found.append((f"{place.name.lower()}:{place.value_prefix}", tokens.read(value)))
         for name in provider.from_cookies:
             value = cookie(self._exchange.headers.get("cookie") or "", name)
             if value:
-                found.append(tokens.read(value))
+                found.append((f"~{name}", tokens.read(value)))
         if not provider.from_headers and not provider.from_cookies:
             raise NotModelled("JwtProvider without from_headers")
         return found
