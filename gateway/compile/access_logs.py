@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
 _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
+_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
 _SERVICE_NAME = "edge"
 _TIMEOUT = timedelta(seconds=5)
 _BODY = "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC_STATUS%"
@@ -77,15 +78,34 @@ def tracing(options: EdgeOptions) -> dict[str, Any]:
         return {}
     return {
         "tracing": {
-            "random_sampling": {"value": options.trace_sampling},
+            # The sampler decides: by itself the share would hold for traces that callers began, too.
+            "random_sampling": {"value": 100.0},
             "spawn_upstream_span": {"value": True},
             "provider": {
                 "name": "envoy.tracers.opentelemetry",
                 "typed_config": any_of(
-                    _TRACER, grpc_service=_grpc_service(options), service_name=_SERVICE_NAME
+                    _TRACER,
+                    grpc_service=_grpc_service(options),
+                    service_name=_SERVICE_NAME,
+                    sampler=_sampler(options),
                 ),
             },
         }
+    }
+
+
+def _sampler(options: EdgeOptions) -> dict[str, Any]:
+    """Return what follows a caller's trace, and begins one for a share of the other requests."""
+    share = {"numerator": round(options.trace_sampling * 10_000), "denominator": "MILLION"}
+    wrapped = {
+        "name": "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
+        "typed_config": any_of(
+            f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig", sampling_percentage=share
+        ),
+    }
+    return {
+        "name": "envoy.tracers.opentelemetry.samplers.parent_based",
+        "typed_config": any_of(f"{_SAMPLERS}.ParentBasedSamplerConfig", wrapped_sampler=wrapped),
     }
 
 

@@ -70,6 +70,8 @@ ROOTS = (
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3"
     ".ClientSideWeightedRoundRobin",
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig",
+    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
     "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "envoy.extensions.transport_sockets.tls.v3.Secret",

@@ -48,7 +48,7 @@ def postgres(site: Site, databases: Sequence[str]) -> Part:
 
 def gateway(site: Site) -> Part:
     """The control plane. It issues its own certificate, so it needs no token."""
-    join = site.state.port("join")
+    join, reference = site.state.port("join"), site.state.port("gateway-reference")
 
     async def prepare() -> Command:
         environment = site.environment(
@@ -58,7 +58,7 @@ def gateway(site: Site) -> Part:
             listen=site.address("gateway"),
             join_listen=f"127.0.0.1:{join}",
             edge_listen=site.edge_address,
-            reference_listen=f"127.0.0.1:{site.state.port('gateway-reference')}",
+            reference_listen=f"127.0.0.1:{reference}",
         )
         del environment["GATEWAY_JOIN_FILE"]
         return site.python("gateway", "serve", environment=environment)
@@ -70,7 +70,7 @@ def gateway(site: Site) -> Part:
         calls=("postgres", "nats", "telemetry"),
         when_ready=lambda: register(site),
         stop_within_s=1.2,
-        ports={"grpc": site.state.port("gateway"), "join": join},
+        ports={"grpc": site.state.port("gateway"), "join": join, "reference": reference},
     )
 
 
