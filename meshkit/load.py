@@ -1,8 +1,8 @@
 """
 What a server says of its load with each answer, for edges that weigh endpoints by it (ORCA).
 
-https://github.com/envoyproxy/envoy/blob/main/docs/root/intro/arch_overview/upstream/load_balancing/load_balancers.rst
-https://github.com/grpc/proposal/blob/master/A51-custom-backend-metrics.md
+Envoy's documentation, "Load balancers": client-side weighted round robin; gRFC A51, custom backend
+metrics.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the edge tells telemetry: one log record and one span a request, over OTLP."""
+"""What the edge tells telemetry, over OTLP: a log record of each request, and spans of some."""
 
 from __future__ import annotations
 
