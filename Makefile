@@ -108,7 +108,7 @@ LONG_SUITES := \
   contract/changes \
   soak
 
-test: env web debian ## Every test of a change, real parts included (at most 10 minutes)
+test: env web debian ## The tests of a change, real parts included (at most 10 minutes); `slices` has four longer suites
 	@$(PY) -m tests.suites $(foreach s,$(SUITES),$(s)) -- $(ARGS)
 
 debian:
