@@ -79,13 +79,16 @@ lint-web: env web
 	$(PY) protos/generate.py --web --check
 	npm run --silent check
 
-# The longest first: two run side by side, each in a process of its own.
+# The longest first: three run side by side, each in a process of its own.
 SUITES := \
   e2e/test_faults.py \
   contract/gateway \
+  contract/edge \
   contract/notifier \
   e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
   contract/hosts \
+  contract/changes \
+  contract/discovery \
   unit+scenarios+golden \
   contract/limits \
   contract/access \
@@ -93,6 +96,7 @@ SUITES := \
   contract/telemetry_intake \
   contract/syncd \
   contract/relay \
+  contract/meshctl_config+contract/examples \
   contract/identity \
   contract/xds \
   e2e/test_edge_config.py \
@@ -100,15 +104,10 @@ SUITES := \
   contract/meshkit \
   contract/telemetry_query \
   contract/client
-# Suites that take longer, and slices of those that take hours.
-LONG_SUITES := \
-  contract/edge \
-  contract/discovery \
-  contract/meshctl_config+contract/examples \
-  contract/changes \
-  soak
+# Short slices of the suites that take hours.
+LONG_SUITES := soak
 
-test: env web debian ## The tests of a change, real parts included (at most 10 minutes); `slices` has four longer suites
+test: env web debian ## Every test of a change, real parts included (at most 10 minutes)
 	@$(PY) -m tests.suites $(foreach s,$(SUITES),$(s)) -- $(ARGS)
 
 debian:
@@ -122,7 +121,7 @@ debian:
 	  fi; \
 	fi
 
-slices: env web debian ## The suites that take longer, and short slices of those that take hours
+slices: env web debian ## Short slices of the suites that take hours
 	@MESH_SOAK_SLICE=1 $(PY) -m tests.suites $(foreach s,$(LONG_SUITES),$(s)) -- $(ARGS)
 
 envoys: env ## The edge's suites on each Envoy that is supported (an hour); writes docs/envoys.md

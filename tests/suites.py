@@ -1,5 +1,5 @@
 """
-Runs test suites, two at a time, each in a pytest of its own.
+Runs test suites, three at a time, each in a pytest of its own.
 
     python -m tests.suites unit+scenarios contract/gateway -- -k token
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-AT_ONCE = 2
+AT_ONCE = 3  # most of them wait more than they work: two leave half of two cores idle
 TESTS = Path(__file__).parent
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
