@@ -6,6 +6,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile import clusters, endpoints, issuers, listeners, routes, scopes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Route, Service
+    from gateway.model import Service
 
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
@@ -163,7 +164,9 @@ class _Sources:
     """What a service's own resources are made of, for both kinds of clients."""
 
     service: Service
-    routes: Sequence[Route]
+    tables: Mapping[str, Sequence[routes.Match]]
+    """By gRPC service."""
+
     found: Resource
     """Where it is."""
 
@@ -176,19 +179,16 @@ class _Sources:
         if service is None:
             return None
         found = endpoints.load_assignment(service, inputs.endpoints_of(service))
-        known = issuers.grants(inputs.catalog)
-        return cls(service, inputs.catalog.routes_of(name), found, known)
+        tables = routes.tables(service, inputs.catalog.routes_of(name))
+        return cls(service, tables, found, issuers.grants(inputs.catalog))
 
 
 def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
     service = sources.service
     yield "CDS", clusters.edge_cluster(service)
     yield "EDS", sources.found
-    for grpc_service in service.grpc_services:
-        yield (
-            "RDS",
-            routes.edge_routes(service, sources.routes, grpc_service, options, sources.known),
-        )
+    for grpc_service, table in sources.tables.items():
+        yield "RDS", routes.edge_routes(service, grpc_service, table, options, sources.known)
         yield "SRDS", scopes.scope(grpc_service)
 
 
@@ -203,7 +203,7 @@ def _proxyless_parts(sources: _Sources) -> Iterator[Part]:
     service = sources.service
     yield "CDS", clusters.proxyless_cluster(service)
     yield "EDS", sources.found
-    yield "RDS", routes.proxyless_routes(service, sources.routes)
+    yield "RDS", routes.proxyless_routes(service, chain.from_iterable(sources.tables.values()))
     yield "LDS", listeners.api_listener(service)
 
 

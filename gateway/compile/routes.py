@@ -25,7 +25,7 @@ from gateway.xds.resources import Resource, resource
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.compile.issuers import Grant
     from gateway.compile.options import EdgeOptions
@@ -98,10 +98,15 @@ def matches(service: Service, routes: Sequence[Route], grpc_service: str) -> Ite
             return
 
 
+def tables(service: Service, routes: Sequence[Route]) -> dict[str, tuple[Match, ...]]:
+    """Return the matches of each of its gRPC services, in the service's order."""
+    return {name: tuple(matches(service, routes, name)) for name in service.grpc_services}
+
+
 def edge_routes(
     service: Service,
-    routes: Sequence[Route],
     grpc_service: str,
+    table: Iterable[Match],
     options: EdgeOptions,
     known: tuple[Grant, ...] = (),
 ) -> Resource:
@@ -109,11 +114,12 @@ def edge_routes(
     Return what the edge does with calls of *grpc_service*; its name is the service's.
 
     Args:
+        table: What `matches` tells of *grpc_service*.
         known: What issuers besides the mesh grant.
 
     """
     found = []
-    for match in matches(service, routes, grpc_service):
+    for match in table:
         access = (match.route and match.route.access) or service.access
         made: dict[str, Any] = {
             "match": match.condition(),
@@ -177,8 +183,14 @@ def area_routes(area: str, options: EdgeOptions) -> Resource:
     return configuration(area, [unknown], {CORS: cors_config(options)})
 
 
-def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
-    """Return where a gRPC client's calls to `xds:///<service>` go; its name is the service's id."""
+def proxyless_routes(service: Service, table: Iterable[Match]) -> Resource:
+    """
+    Return where a gRPC client's calls to `xds:///<service>` go; its name is the service's id.
+
+    Args:
+        table: The matches of all its gRPC services.
+
+    """
     found = [
         {
             "match": match.condition(),
@@ -188,8 +200,7 @@ def proxyless_routes(service: Service, routes: Sequence[Route]) -> Resource:
                 **retry_of(match.route.retry if match.route else None, _PROXYLESS_RETRY_ON),
             },
         }
-        for grpc_service in service.grpc_services
-        for match in matches(service, routes, grpc_service)
+        for match in table
         # gRPC clients know no direct responses: the service answers.
         if match.route is None or match.route.direct_response is None
     ]
@@ -254,16 +265,17 @@ def _limits(service: Service, match: Match, *, idle: bool = True) -> dict[str, A
     heeds the caller's own deadline.
     """
     if match.streams:
-        none = duration(_NONE)
-        limits: dict[str, Any] = {
-            "timeout": none,
-            "max_stream_duration": {"max_stream_duration": none, "grpc_timeout_header_max": none},
-        }
-        return limits | ({"idle_timeout": duration(service.stream_idle_timeout)} if idle else {})
-    limit = duration((match.route and match.route.timeout) or service.unary_timeout)
+        return _time_limits(_NONE, service.stream_idle_timeout if idle else None)
+    return _time_limits((match.route and match.route.timeout) or service.unary_timeout, None)
+
+
+@functools.lru_cache(maxsize=_PACKED_REMEMBERED)
+def _time_limits(whole: timedelta, idle: timedelta | None) -> dict[str, Any]:
+    limit = duration(whole)
     return {
         "timeout": duration(_NONE),
         "max_stream_duration": {"max_stream_duration": limit, "grpc_timeout_header_max": limit},
+        **({"idle_timeout": duration(idle)} if idle is not None else {}),
     }
 
 
