@@ -122,9 +122,11 @@ class RegistryService(registry_service_pb2_grpc.RegistryServiceServicer):
                 answer = rpc.KeepAliveResponse(gone=gone)
                 answer.next.FromTimedelta(self._pause(kept))
                 await context.write(answer)
-            finished = not self._stopping.is_set()
-            if not finished:
+            if self._stopping.is_set():
                 raise Unavailable("SHUTTING_DOWN", "This replica is stopping; connect again.")
+            # A broken stream may look like one that came to its end: only the latter takes more.
+            await context.write(rpc.KeepAliveResponse())
+            finished = True
         finally:
             self._streams -= 1
             stopper.cancel()

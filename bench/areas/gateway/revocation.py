@@ -97,6 +97,8 @@ def _start_edge(plane: ControlPlane, number: int) -> Any:
     envoy = f"{packaged_binary()} -c {config} --use-dynamic-base-id --concurrency 1 -l warning"
     script = f"ip link set lo up && exec {envoy}"
     pid = plane.start(f"envoy-{number}", ["unshare", "--net", "sh", "-c", script])
+    # Before that the process is still where we are.
+    until(lambda: _network(str(pid)) != _network("self"), f"the network of edge {number}")
     roots = folder / "roots.pem"
     roots.write_bytes(plane.bundle_pem)
     words = ["nsenter", f"--net=/proc/{pid}/ns/net", sys.executable]
@@ -111,6 +113,10 @@ def _start_edge(plane: ControlPlane, number: int) -> Any:
     if _hear(prober) != "ready":
         raise RuntimeError((plane.folder / f"envoy-{number}.log").read_text()[-3000:])
     return prober
+
+
+def _network(pid: str) -> str:
+    return str(Path(f"/proc/{pid}/ns/net").readlink())
 
 
 def _start_clients(plane: ControlPlane) -> None:

@@ -125,6 +125,16 @@ async def test_a_replica_that_goes_to_another_gateway_loses_nothing(fleet):
         await one.has()
 
 
+async def test_no_broken_stream_is_taken_for_one_that_came_to_its_end(fleet):
+    # gRPC may tell a handler of the end of the requests before it tells of the cancellation.
+    async with fleet.gateway() as one:
+        await one.create()
+        names = await asyncio.gather(*(one.register(port, lease_s=300) for port in range(1, 201)))
+        for stream in await asyncio.gather(*(one.keep(name) for name in names)):
+            stream.cancel()
+        await one.has()
+
+
 async def test_leases_survive_a_restart_and_a_long_absence_of_the_gateway(fleet):
     async with fleet.gateway() as one:
         await one.create()
