@@ -94,6 +94,7 @@ SUITES := \
   contract/access \
   contract/meshctl \
   contract/telemetry_intake \
+  contract/telemetry_alerts \
   contract/syncd \
   contract/relay \
   contract/meshctl_config+contract/examples \

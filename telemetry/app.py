@@ -14,6 +14,9 @@ from meshkit.call_limits import CallLimits
 from meshkit.http import listening
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
+from telemetry.head import gauges
+from telemetry.head.head import Head, warm
+from telemetry.head.refill import Refill
 from telemetry.http.api import make_app
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
@@ -51,6 +54,7 @@ class Pipeline:
     ledger: Ledger
     writer: LogWriter
     scanner: Scanner
+    head: Head
 
 
 async def serve(
@@ -70,7 +74,7 @@ async def serve(
     """
     async with contextlib.AsyncExitStack() as stack:
         scanner = Scanner()
-        warming = asyncio.ensure_future(asyncio.to_thread(scanner.warm))
+        warming = asyncio.ensure_future(asyncio.to_thread(_warm, scanner))
         stack.push_async_callback(_settle, warming)
         if workload is None:
             workload = await Workload.open(settings, "telemetry")
@@ -86,9 +90,10 @@ async def serve(
             series=lambda: scanner.series,
             log_bytes=lambda: pipeline.writer.log_bytes,
         )
+        gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         port = await stack.enter_async_context(
-            _answering(settings, workload, pipeline.intake, Reader(sessions))
+            _answering(settings, workload, pipeline, Reader(sessions))
         )
         if started is not None and not started.done():
             started.set_result(port)
@@ -97,10 +102,10 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _answering(
-    settings: Settings, workload: Workload, intake: Intake, reader: Reader
+    settings: Settings, workload: Workload, pipeline: Pipeline, reader: Reader
 ) -> AsyncIterator[int]:
     """Serve OTLP and queries over gRPC, and Prometheus's HTTP API; yields the gRPC port."""
-    queries = Queries(reader)
+    queries = Queries(reader, head=pipeline.head)
     server = GrpcServer(
         workload=workload,
         listen=settings.listen,
@@ -109,7 +114,7 @@ async def _answering(
         limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
         call_limits=CallLimits(workload, settings.gateway_address),
     )
-    serve_otlp(server, intake)
+    serve_otlp(server, pipeline.intake)
     serve_queries(server, queries)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(queries.close)
@@ -171,22 +176,39 @@ async def open_pipeline(
         catalog=catalog,
         ledger=ledger,
     )
+    head = Head(settings.head_bytes_max)
+    refill = Refill(head, sessions, recovered=loader.recovered, span=settings.head_span)
     intake = Intake(
         scanner=scanner,
         catalog=catalog,
         log=writer,
         ledger=ledger,
+        head=head,
         series_max=settings.series_max,
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
         loading = tasks.create_task(loader.run())
-        yield Pipeline(intake=intake, loader=loader, ledger=ledger, writer=writer, scanner=scanner)
+        filling = tasks.create_task(refill.run())
+        yield Pipeline(
+            intake=intake,
+            loader=loader,
+            ledger=ledger,
+            writer=writer,
+            scanner=scanner,
+            head=head,
+        )
+        filling.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_WITHIN_S):
                 await loader.flush()
         loading.cancel()
         writing.cancel()
+
+
+def _warm(scanner: Scanner) -> None:
+    scanner.warm()
+    warm()
 
 
 async def _settle(task: asyncio.Future[None]) -> None:

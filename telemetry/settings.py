@@ -38,6 +38,12 @@ class Settings(MeshSettings):
     series_max: Annotated[int, Range(1000, 100_000_000)] = 1_000_000
     """Series kept; points that would make more are refused."""
 
+    head_bytes_max: Annotated[int, Range(1024 * 1024, 1 << 40)] = 1024 * 1024 * 1024
+    """Memory of the newest samples; older ones are read from the tables."""
+
+    head_span: Annotated[timedelta, Range(0, 86_400)] = timedelta(minutes=10)
+    """How far back a start reads samples into memory, as far as half of it allows."""
+
     store_readers: Annotated[int, Range(1, 32)] = 2
     """Queries under way at once."""
 

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshkit.errors import InvalidInput, Overloaded
+from telemetry.head.extract import extract
 from telemetry.log.records import seal
+from telemetry.scan.shapes import Signal
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from telemetry.head.extract import Columns
+    from telemetry.head.head import Head
     from telemetry.intake.ledger import Ledger
     from telemetry.load.series import SeriesCatalog
     from telemetry.log.writer import LogWriter
     from telemetry.scan.scanner import Scan, Scanner
-    from telemetry.scan.shapes import Signal
 
 _ON_THREAD_FROM = 64 * 1024
 """Requests from this size on are judged on a thread; smaller ones take under 0.3 ms."""
@@ -50,6 +53,7 @@ class Intake:
         catalog: SeriesCatalog,
         log: LogWriter,
         ledger: Ledger,
+        head: Head,
         series_max: int,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -57,6 +61,7 @@ class Intake:
         self._catalog = catalog
         self._log = log
         self._ledger = ledger
+        self._head = head
         self._series_max = series_max
         self._clock = clock
 
@@ -72,10 +77,10 @@ class Intake:
         received_ns = self._clock()
         try:
             if len(request) < _ON_THREAD_FROM:
-                scan = self._scanner.judge(signal, request, received_ns, tenant)
+                scan, columns = self._judge(signal, request, received_ns, tenant)
             else:
-                scan = await asyncio.to_thread(
-                    self._scanner.judge, signal, request, received_ns, tenant
+                scan, columns = await asyncio.to_thread(
+                    self._judge, signal, request, received_ns, tenant
                 )
         except InvalidInput:
             self._ledger.malformed[signal] += 1
@@ -85,6 +90,7 @@ class Intake:
             return self._refuse_all(signal, scan)
         if scan.rows:
             self._catalog.notice(scan.new_series)
+            self._head.learn(scan.new_series)
             try:
                 await self._log.append(signal, seal(request, tenant, received_ns), scan.rows)
             except Overloaded as error:
@@ -92,14 +98,31 @@ class Intake:
                 raise
             except asyncio.CancelledError:
                 # It may be in the log; nobody was told.
+                self._remember(signal, columns, received_ns)
                 self._ledger.refused[signal, "CALL_CANCELLED"] += scan.items
                 raise
+            self._remember(signal, columns, received_ns)
             self._ledger.rows_logged[signal] += scan.rows
         for reason, count in scan.refused.items():
             self._ledger.refused[signal, reason.name] += count
         self._ledger.stored[signal] += scan.stored
         message = ", ".join(f"{count} {reason.name}" for reason, count in scan.refused.items())
         return Accepted(refused=scan.items - scan.stored, message=message)
+
+    def _judge(
+        self, signal: Signal, request: bytes, received_ns: int, tenant: str
+    ) -> tuple[Scan, Columns | None]:
+        scan = self._scanner.judge(signal, request, received_ns, tenant)
+        if signal is not Signal.METRICS or not scan.rows:
+            return scan, None
+        return scan, extract(request, tenant, received_ns, scan.rows)
+
+    def _remember(self, signal: Signal, columns: Columns | None, received_ns: int) -> None:
+        """Have queries find what has just become durable."""
+        if columns is not None:
+            self._head.take(columns)
+        elif signal is Signal.METRICS:
+            self._head.miss_until_now(received_ns)
 
     def _refuse_all(self, signal: Signal, scan: Scan) -> Accepted:
         self._ledger.refused[signal, "SERIES_LIMIT"] += scan.items

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from opentelemetry import metrics
 
 from meshkit.errors import InvalidInput, Overloaded
+from telemetry.head.source import HeadSource
 from telemetry.promql.engine import Answer, Engine
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.limits import QueryLimits
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
 
+    from telemetry.head.head import Head
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
+    from telemetry.promql.source import Source
     from telemetry.store.model import MetricFamily
     from telemetry.store.reader import Reader
 
@@ -59,8 +62,11 @@ class Queries:
     and `Overloaded` (QUERY_QUEUE_FULL) where too many queries wait already.
     """
 
-    def __init__(self, reader: Reader, limits: QueriesLimits | None = None) -> None:
+    def __init__(
+        self, reader: Reader, limits: QueriesLimits | None = None, *, head: Head | None = None
+    ) -> None:
         self.reader = reader
+        self._head = head
         self.limits = limits or QueriesLimits()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(self.limits.concurrent_max, "promql")
@@ -154,10 +160,14 @@ class Queries:
         limits = self.limits.query
         if asked is not None:
             limits = replace(limits, timeout=min(asked, limits.timeout))
-        source = StoreSource(
-            reader=self.reader, loop=self._loop, tenant=tenant, timeout=limits.timeout
-        )
-        return Engine(source=source, limits=limits)
+        return Engine(source=self.source(tenant, limits.timeout), limits=limits)
+
+    def source(self, tenant: str, timeout: timedelta) -> Source:
+        """Return one tenant's samples; each read of the store may take *timeout*."""
+        store = StoreSource(reader=self.reader, loop=self._loop, tenant=tenant, timeout=timeout)
+        if self._head is None:
+            return store
+        return HeadSource(head=self._head, store=store, tenant=tenant)
 
     async def _run(self, kind: str, evaluate: Callable[[threading.Event], _T]) -> _T:
         if len(self._under_way) >= self.limits.concurrent_max + self.limits.waiting_max:

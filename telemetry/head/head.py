@@ -1,0 +1,323 @@
+"""
+The head: the newest samples of all series, from the moment they are acknowledged.
+
+It answers for all times after its horizon: every sample later than that which anybody was told
+is durable is here. What is earlier is in the store. Where memory runs out the horizon moves on,
+and while something is missing it stands at `NEVER`: then everything is asked of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.head import blocks
+from telemetry.head.extract import Columns, extract
+from telemetry.head.index import Index
+from telemetry.promql.errors import query_too_large
+from telemetry.promql.labels import make
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from telemetry.promql.labels import Labels
+    from telemetry.promql.matchers import Selection
+    from telemetry.scan.scanner import NewSeries
+
+NEVER = (1 << 63) - 1
+"""A horizon behind which nothing is: the head answers for no time."""
+
+_FUTURE_MS = 600_000
+"""How far ahead of its receipt a sample may be (`scan.points.FUTURE_NS`)."""
+
+_SLOTS_FIRST = 1 << 12
+_READ_SLOTS = 4_096
+"""Series read under one hold of the lock: writers wait that long at most."""
+
+_SWEEP_SLOTS = 50_000
+_LOW = 16
+"""A sweep begins when less than this fraction of the blocks is free, and frees twice that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What the head holds of a selection after its horizon."""
+
+    labels: list[Labels]
+    ts: NDArray[np.int64]
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    horizon_ms: int
+    """Samples up to this time are the store's to tell; `NEVER`: all are."""
+
+
+class Head:
+    """
+    Samples in memory, bounded by bytes. `take` and `learn` are called on the event loop.
+
+    Args:
+        bytes_max: Memory of samples; at least a megabyte.
+
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._arena = blocks.make_arena(max(64, bytes_max // blocks.BLOCK_BYTES))
+        self._slots = blocks.make_slots(_SLOTS_FIRST)
+        self._index = Index()
+        self._lock = threading.Lock()
+        self._horizon = NEVER
+        self._start = NEVER
+        """Where the horizon stands if nothing is missing."""
+
+        self._missing_until = -NEVER
+        self._nameless: set[int] = set()
+        self._named: set[int] = set()
+        self.begun = asyncio.Event()
+        """Set once it answers for some time."""
+
+        self.wanted = asyncio.Event()
+        """Set when there is something for `telemetry.head.refill` to do: labels, or room."""
+
+    @property
+    def horizon_ms(self) -> int:
+        """The time after which the head has every sample."""
+        return NEVER if self._nameless else self._horizon
+
+    @property
+    def series(self) -> int:
+        """Series that have, or had, samples here."""
+        return int(self._slots.used[0])
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory of the blocks in use."""
+        return self._blocks_used() * blocks.BLOCK_BYTES
+
+    @property
+    def free_samples(self) -> int:
+        """Samples there is room for, if they fill their blocks."""
+        return self._blocks_free() * blocks.BLOCK
+
+    @property
+    def nameless(self) -> list[int]:
+        """Ids of series with samples whose labels the head must be told."""
+        return list(self._nameless)
+
+    @property
+    def is_low(self) -> bool:
+        """Whether it is time to sweep."""
+        return self._blocks_free() * _LOW < len(self._arena.fill)
+
+    def learn(self, series: Iterable[NewSeries]) -> None:
+        """Have *series* be found by their labels."""
+        for one in series:
+            self.name((one.metric, one.series_id), one.tenant, make(one.labels))
+
+    def name(self, key: tuple[int, int], tenant: str, labels: Labels) -> None:
+        """Tell the labels of the series *key*, metric and id; once more changes nothing."""
+        series_id = key[1]
+        if series_id in self._named:
+            return
+        with self._lock:
+            slot = blocks.slot_of(self._slots, np.uint64(series_id), True)
+            if slot < 0:
+                self._grow()
+                slot = blocks.slot_of(self._slots, np.uint64(series_id), True)
+        self._index.add(tenant, labels, key, int(slot))
+        self._named.add(series_id)
+        self._nameless.discard(series_id)
+
+    def forget(self, series_id: int) -> None:
+        """Go on without the labels of a series that nobody knows."""
+        self._named.add(series_id)
+        self._nameless.discard(series_id)
+
+    def take(self, columns: Columns) -> None:
+        """Add samples that have just become durable."""
+        row = 0
+        before = self.series
+        while row < len(columns.ids):
+            with self._lock:
+                row, why = blocks.append(
+                    self._arena,
+                    self._slots,
+                    columns.ids,
+                    columns.ts_ms,
+                    columns.values,
+                    row,
+                    self._horizon if self._horizon != NEVER else -NEVER,
+                )
+                if why == blocks.NO_SLOT:
+                    self._grow()
+            if why == blocks.NO_BLOCK:
+                self.miss(int(columns.ts_ms[row:].max()))
+                break
+        if self.series != before:
+            new = self._slots.ids[before : self.series].tolist()
+            self._nameless.update(one for one in new if one not in self._named)
+        if self._nameless or self.is_low:
+            self.wanted.set()
+
+    def miss(self, until_ms: int) -> None:
+        """Note that samples up to *until_ms* may be missing here."""
+        self._missing_until = max(self._missing_until, until_ms)
+        if self._start != NEVER:
+            self._horizon = max(self._start, self._missing_until)
+
+    def miss_until_now(self, received_ns: int) -> None:
+        """Note that a request received then couldn't be taken in."""
+        self.miss(received_ns // 1_000_000 + _FUTURE_MS)
+
+    def fill(
+        self, ids: NDArray[np.uint64], ts_ms: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> bool:
+        """
+        Put older samples, ordered by series and time, before those that are here.
+
+        Returns:
+            Whether there was room for all.
+
+        """
+        row = 0
+        while row < len(ids):
+            with self._lock:
+                row, why = blocks.prepend(self._arena, self._slots, ids, ts_ms, values, row)
+                if why == blocks.NO_SLOT:
+                    self._grow()
+            if why == blocks.NO_BLOCK:
+                return False
+        return True
+
+    def begin(self, horizon_ms: int) -> None:
+        """Answer for all times after *horizon_ms* from now on."""
+        self._start = horizon_ms
+        self._horizon = max(self._start, self._missing_until)
+        self.begun.set()
+
+    def read(
+        self, tenant: str, selection: Selection, start_ms: int, end_ms: int, *, series_max: int
+    ) -> Recent:
+        """
+        Return what is here of the series that *selection* means, in `[start_ms, end_ms]`.
+
+        Series without a sample are left out. May be called on any thread.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series have samples.
+
+        """
+        if self.horizon_ms == NEVER:
+            return _nothing()
+        chosen = self._index.choose(tenant, selection)
+        parts = []
+        for first in range(0, len(chosen.slots), _READ_SLOTS):
+            with self._lock:
+                parts.append(
+                    blocks.gather(
+                        self._arena,
+                        self._slots,
+                        chosen.slots[first : first + _READ_SLOTS],
+                        start_ms,
+                        end_ms,
+                    )
+                )
+        # What was freed meanwhile was no later than the horizon is by now.
+        horizon = self.horizon_ms
+        if horizon == NEVER:
+            return _nothing()
+        ts, values, ends = _joined(parts)
+        ts, values, offsets = blocks.tidy(ts, values, ends[chosen.offsets], horizon)
+        labels = chosen.labels
+        there = np.flatnonzero(np.diff(offsets))
+        if len(there) != len(labels):
+            labels = [labels[i] for i in there.tolist()]
+            offsets = np.append(offsets[:-1][there], offsets[-1])
+        if len(labels) > series_max:
+            raise query_too_large(
+                "A selector finds too many series; add matchers.", series_max=str(series_max)
+            )
+        return Recent(labels=labels, ts=ts, values=values, offsets=offsets, horizon_ms=horizon)
+
+    def sweep(self) -> int:
+        """
+        Free the oldest blocks, if it is time; return how many.
+
+        Takes some milliseconds for a million blocks: not on the event loop.
+        """
+        if not self.is_low:
+            return 0
+        with self._lock:
+            reach = self._arena.reach[: int(self._arena.level[1])]
+            wanted = min(len(self._arena.fill) * 2 // _LOW, len(reach) - 1)
+            horizon = int(np.partition(reach, wanted)[wanted])
+        return self.free(horizon)
+
+    def free(self, horizon_ms: int) -> int:
+        """Free the blocks with nothing later than *horizon_ms*; return how many."""
+        self.miss(horizon_ms)  # Before anything goes: who reads meanwhile looks at it afterwards.
+        freed = 0
+        for first in range(0, self.series, _SWEEP_SLOTS):
+            with self._lock:
+                last = min(first + _SWEEP_SLOTS, self.series)
+                freed += blocks.free_before(self._arena, self._slots, first, last, horizon_ms)
+        return freed
+
+    def _grow(self) -> None:
+        self._slots = blocks.make_slots(2 * len(self._slots.ids), self._slots)
+
+    def _blocks_used(self) -> int:
+        return int(self._arena.level[1] - self._arena.level[0])
+
+    def _blocks_free(self) -> int:
+        return len(self._arena.fill) - self._blocks_used()
+
+
+def _joined(
+    parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros(0, np.float64), np.zeros(1, np.int64)
+    ends = [np.zeros(1, np.int64)]
+    total = 0
+    for _, _, offsets in parts:
+        ends.append(offsets[1:] + total)
+        total += int(offsets[-1])
+    return (
+        np.concatenate([one[0] for one in parts]),
+        np.concatenate([one[1] for one in parts]),
+        np.concatenate(ends),
+    )
+
+
+def _nothing() -> Recent:
+    return Recent(
+        labels=[],
+        ts=np.zeros(0, np.int64),
+        values=np.zeros(0, np.float64),
+        offsets=np.zeros(1, np.int64),
+        horizon_ms=NEVER,
+    )
+
+
+def warm() -> None:
+    """Load or compile what the head runs on; the first time on a machine takes seconds."""
+    head = Head(1 << 20)
+    head.begin(0)
+    columns = extract(b"", "", 1, 0)
+    assert columns is not None, "nothing holds no samples"
+    head.take(columns)
+    one = np.ones(1, np.int64)
+    head.name((1, 1), "", ())
+    head.take(Columns(ids=one.astype(np.uint64), ts_ms=one, values=np.ones(1)))
+    head.fill(one.astype(np.uint64), one, np.ones(1))
+    head.read("", ((),), 1, 1, series_max=1)
+    head.free(1)

@@ -1,0 +1,83 @@
+"""The evaluator's source of samples: the head, and the store for what is older."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.promql.source import Columns
+
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from telemetry.head.head import Head, Recent
+    from telemetry.promql.labels import Labels
+    from telemetry.promql.matchers import Selection
+    from telemetry.promql.source import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSource:
+    """One tenant's samples. The seam is a time, so no sample is seen twice."""
+
+    head: Head
+    store: Source
+    """Blocks: only ever asked on worker threads."""
+
+    tenant: str
+
+    def select(
+        self, selection: Selection, start_ms: int, end_ms: int, *, series_max: int
+    ) -> Columns:
+        """
+        Return the samples of the matching series.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+        """
+        recent = self.head.read(self.tenant, selection, start_ms, end_ms, series_max=series_max)
+        if start_ms > recent.horizon_ms:
+            return Columns(
+                labels=recent.labels, ts=recent.ts, values=recent.values, offsets=recent.offsets
+            )
+        older = self.store.select(
+            selection, start_ms, min(end_ms, recent.horizon_ms), series_max=series_max
+        )
+        return older if not recent.labels else joined(older, recent)
+
+
+def joined(older: Columns, recent: Recent) -> Columns:
+    """Return both, the *recent* samples of a series behind its *older* ones."""
+    at = {labels: i for i, labels in enumerate(older.labels)}
+    labels: list[Labels] = list(older.labels)
+    for one in recent.labels:
+        if one not in at:
+            at[one] = len(labels)
+            labels.append(one)
+    owners = np.fromiter((at[one] for one in recent.labels), np.int64, len(recent.labels))
+    counts = np.zeros((2, len(labels)), np.int64)
+    counts[0, : len(older.labels)] = np.diff(older.offsets)
+    counts[1, owners] = np.diff(recent.offsets)
+    offsets = np.zeros(len(labels) + 1, np.int64)
+    np.cumsum(counts.sum(axis=0), out=offsets[1:])
+    first = offsets[:-1]
+    ts = np.empty(int(offsets[-1]), np.int64)
+    values = np.empty(int(offsets[-1]), np.float64)
+    for source, begins in (
+        ((older.ts, older.values, older.offsets), first[: len(older.labels)]),
+        ((recent.ts, recent.values, recent.offsets), (first + counts[0])[owners]),
+    ):
+        places = _places(source[2], begins)
+        ts[places], values[places] = source[0], source[1]
+    return Columns(labels=labels, ts=ts, values=values, offsets=offsets)
+
+
+def _places(offsets: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each sample of columns with *offsets* goes, its series beginning at *begins*."""
+    lengths = np.diff(offsets)
+    return np.arange(int(offsets[-1])) + np.repeat(begins - offsets[:-1], lengths)
