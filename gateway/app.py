@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from aerofusion.gateway.v1 import (
-    catalog_service_pb2_grpc,
-    change_service_pb2_grpc,
-    config_service_pb2_grpc,
-    config_status_service_pb2_grpc,
-    explain_service_pb2_grpc,
-    limit_service_pb2_grpc,
-    policy_service_pb2_grpc,
-    registry_service_pb2_grpc,
-)
 from gateway.access.parts import Access
+from gateway.apis import APIS
 from gateway.catalog import CatalogWriter
 from gateway.changes.canaries import Canaries
 from gateway.changes.evidence import TelemetryEvidence
@@ -30,11 +21,6 @@ from gateway.load.reports import LoadReports
 from gateway.policy import policy
 from gateway.reference import parts as reference
 from gateway.reflection.reflector import Reflector
-from gateway.services import catalog as catalog_service
-from gateway.services import changes, client_status, config, config_status, policies
-from gateway.services import explain as explain_service
-from gateway.services import limits as limit_service
-from gateway.services import registry as registry_service
 from gateway.sources.finder import Finder
 from gateway.sources.registry import CHANGED as REGISTRY_CHANGED
 from gateway.sources.registry import Registry
@@ -44,7 +30,6 @@ from gateway.store import audit
 from gateway.store.canaries import CanaryStore
 from gateway.store.catalog import CatalogStore
 from gateway.store.discovery import DiscoveryStore
-from gateway.store.history import History
 from gateway.store.reflected import ReflectedStore
 from gateway.store.registrations import RegistrationStore
 from gateway.telemetry import Telemetry
@@ -110,13 +95,7 @@ async def serve(
             observed("gateway", settings.replica, workload, settings.telemetry_address),
             open_bus(settings.nats_url, workload) as bus,
         ):
-            server = GrpcServer(
-                workload=workload,
-                listen=settings.listen,
-                policy={**policy(), **identity.policy},
-                unix_socket=settings.unix_socket,
-                limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
-            )
+            server = _server(settings, workload, identity)
             await identity.start()
             gateway = Gateway(
                 settings=settings,
@@ -127,17 +106,7 @@ async def serve(
                 workload=workload,
             )
             await gateway.join(tasks)
-            running = [
-                tasks.create_task(identity.run(), name="identity"),
-                tasks.create_task(gateway.control.run(), name="control"),
-                tasks.create_task(gateway.keeper.run(), name="keeper"),
-                tasks.create_task(gateway.reflector.run(), name="reflector"),
-                tasks.create_task(gateway.limits.run(), name="limits"),
-                tasks.create_task(gateway.registry.run(), name="registry"),
-                tasks.create_task(gateway.finder.run(), name="discovery"),
-                tasks.create_task(gateway.access.run(), name="access"),
-                tasks.create_task(gateway.canaries.run(), name="canaries"),
-            ]
+            running = [tasks.create_task(run, name=name) for name, run in gateway.running()]
             port = await server.start()
             gateway.limits.owner.address = settings.reached_at(port)
             if started is not None:
@@ -150,8 +119,18 @@ async def serve(
             await gateway.telemetry.close()
 
 
+def _server(settings: Settings, workload: Workload, identity: Identity) -> GrpcServer:
+    return GrpcServer(
+        workload=workload,
+        listen=settings.listen,
+        policy={**policy(), **identity.policy},
+        unix_socket=settings.unix_socket,
+        limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
+    )
+
+
 class Gateway:
-    """The parts of one process, joined. To serve another API, add a function to `_SERVED`."""
+    """The parts of one process, joined. What it serves, `gateway.apis` says."""
 
     def __init__(
         self,
@@ -201,22 +180,8 @@ class Gateway:
             settings.registry_limits(),
             hint=lambda: bus.publish(REGISTRY_CHANGED),
         )
-        self.finder = Finder(
-            Parts(settings=settings.source_settings(), registry=self.registry),
-            FoundStore(pool),
-            settings.keeper_limits(),
-            tell=self.control.set_found,
-        )
-        self.control.followers.append(self.finder.follow)
-        self.access = Access(
-            pool=pool,
-            folder=settings.identity_dir,
-            audit=audit.record,
-            control=self.control,
-            bus=bus,
-            poll=settings.catalog_poll,
-            allowed=settings.networks(),
-        )
+        self.finder = self._finding()
+        self.access = self._verifying()
         self.config = ConfigWriter(self.store, self.writer)
         self.telemetry = Telemetry(workload, settings.telemetry_address)
         self.canaries = self._watching()
@@ -229,7 +194,7 @@ class Gateway:
         self.discovery.register(self.server.server)
         self.limits.register(self.server)
         self.load_reports.register(self.server.server)
-        for serve_api in _SERVED:
+        for serve_api in APIS:
             serve_api(self)
         self.identity.add_to(self.server)
         self.identity.signing.watch(self.control.set_jwks)
@@ -246,6 +211,39 @@ class Gateway:
         read = reference.serve(self.settings, own, self.control, stopping)
         tasks.create_task(read, name="reference")
         await self.limits.join()
+
+    def running(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Yield what runs as long as the process does, with its name."""
+        yield "identity", self.identity.run()
+        yield "control", self.control.run()
+        yield "keeper", self.keeper.run()
+        yield "reflector", self.reflector.run()
+        yield "limits", self.limits.run()
+        yield "registry", self.registry.run()
+        yield "discovery", self.finder.run()
+        yield "access", self.access.run()
+        yield "canaries", self.canaries.run()
+
+    def _finding(self) -> Finder:
+        finder = Finder(
+            Parts(settings=self.settings.source_settings(), registry=self.registry),
+            FoundStore(self.pool),
+            self.settings.keeper_limits(),
+            tell=self.control.set_found,
+        )
+        self.control.followers.append(finder.follow)
+        return finder
+
+    def _verifying(self) -> Access:
+        return Access(
+            pool=self.pool,
+            folder=self.settings.identity_dir,
+            audit=audit.record,
+            control=self.control,
+            bus=self.bus,
+            poll=self.settings.catalog_poll,
+            allowed=self.settings.networks(),
+        )
 
     def _watching(self) -> Canaries:
         return Canaries(
@@ -286,115 +284,3 @@ class Gateway:
     def _changed(self, made: Sequence[Revision]) -> None:
         self.control.take(made)
         self.bus.publish(CHANGED, str(made[-1].revision).encode())
-
-
-def _serve_catalog(gateway: Gateway) -> None:
-    gateway.server.add(
-        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
-        catalog_service.CatalogService(gateway.store, gateway.writer),
-        catalog_service.SERVICE,
-    )
-
-
-def _serve_config(gateway: Gateway) -> None:
-    gateway.server.add(
-        config_service_pb2_grpc.add_ConfigServiceServicer_to_server,
-        config.ConfigService(
-            gateway.store,
-            gateway.config,
-            try_out=gateway.control.try_out,
-            edges=gateway.edges,
-        ),
-        config.SERVICE,
-    )
-
-
-def _serve_changes(gateway: Gateway) -> None:
-    gateway.server.add(
-        change_service_pb2_grpc.add_ChangeServiceServicer_to_server,
-        changes.ChangeService(
-            gateway.store,
-            gateway.receipts,
-            gateway.feed,
-            sessions=gateway.discovery.sessions,
-            catalog=lambda: gateway.control.catalog,
-            checked=lambda: gateway.control.revision,
-        ),
-        changes.SERVICE,
-    )
-
-
-def _serve_config_status(gateway: Gateway) -> None:
-    gateway.server.add(
-        config_status_service_pb2_grpc.add_ConfigStatusServiceServicer_to_server,
-        config_status.ConfigStatusService(
-            gateway.discovery.sessions, gateway.feed, revision=lambda: gateway.control.revision
-        ),
-        config_status.SERVICE,
-    )
-
-
-def _serve_client_status(gateway: Gateway) -> None:
-    status = client_status.ClientStatusDiscovery(gateway.discovery.sessions, gateway.feed)
-    status.register(gateway.server.server)
-
-
-def _serve_explain(gateway: Gateway) -> None:
-    gateway.server.add(
-        explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
-        explain_service.ExplainService(
-            History(gateway.pool),
-            gateway.settings.edge_options(),
-            newest=lambda: gateway.feed.newest(Flavour.EDGE),
-            inputs=lambda: gateway.control.inputs,
-        ),
-        explain_service.SERVICE,
-    )
-
-
-def _serve_limits(gateway: Gateway) -> None:
-    gateway.server.add(
-        limit_service_pb2_grpc.add_LimitServiceServicer_to_server,
-        limit_service.LimitService(
-            gateway.limits,
-            inputs=lambda: gateway.control.inputs,
-            feed=gateway.feed,
-            stopping=gateway.server.stopping,
-            telemetry=gateway.telemetry,
-        ),
-        limit_service.SERVICE,
-    )
-
-
-def _serve_policies(gateway: Gateway) -> None:
-    gateway.server.add(
-        policy_service_pb2_grpc.add_PolicyServiceServicer_to_server,
-        policies.PolicyService(gateway.telemetry, catalog=lambda: gateway.control.catalog),
-        policies.SERVICE,
-    )
-
-
-def _serve_registry(gateway: Gateway) -> None:
-    gateway.server.add(
-        registry_service_pb2_grpc.add_RegistryServiceServicer_to_server,
-        registry_service.RegistryService(
-            gateway.registry,
-            catalog=lambda: gateway.control.catalog,
-            stopping=gateway.server.stopping,
-        ),
-        registry_service.SERVICE,
-    )
-
-
-_SERVED: Final[tuple[Callable[[Gateway], None], ...]] = (
-    _serve_catalog,
-    _serve_config,
-    _serve_changes,
-    _serve_config_status,
-    _serve_client_status,
-    _serve_explain,
-    _serve_limits,
-    _serve_policies,
-    _serve_registry,
-    lambda gateway: gateway.access.add_to(gateway.server),
-)

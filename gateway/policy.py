@@ -16,6 +16,7 @@ from gateway.services.client_status import SERVICE as CLIENT_STATUS
 from gateway.services.config import SERVICE as CONFIG
 from gateway.services.config_status import SERVICE as CONFIG_STATUS
 from gateway.services.explain import SERVICE as EXPLAIN
+from gateway.services.lifecycle import SERVICE as LIFECYCLES
 from gateway.services.limits import SERVICE as LIMITS
 from gateway.services.policies import SERVICE as POLICIES
 from gateway.services.registry import SERVICE as REGISTRY
@@ -75,6 +76,7 @@ def policy() -> Policy:
         f"/{CLIENT_STATUS}/FetchClientStatus": operators,
         f"/{CLIENT_STATUS}/StreamClientStatus": operators,
         f"/{EXPLAIN}/Explain": operators,
+        f"/{LIFECYCLES}/GetDeprecatedUsage": operators,
         f"/{LIMITS}/GetUsage": operators,
         f"/{LIMITS}/GetLocalUsage": operators,
         f"/{POLICIES}/GetPolicyUsage": operators,

@@ -1,13 +1,15 @@
-"""Asks telemetry's `QueryService` what the edges' Envoys count."""
+"""Asks telemetry's `QueryService` what the edges' Envoys count and log."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from aerofusion.telemetry.v1 import query_service_pb2, query_service_pb2_grpc
+from meshkit.errors import InvalidInput
+from meshkit.status import from_rpc_error
 
 
 if TYPE_CHECKING:
@@ -53,14 +55,41 @@ class Telemetry:
             Unheard: Telemetry is away, or there is none.
 
         """
-        if self._channel is None:
-            raise Unheard("telemetry is away: GATEWAY_TELEMETRY_ADDRESS is not set")
         request = query_service_pb2.QueryInstantRequest(query=query)
         request.time.FromDatetime(datetime.fromtimestamp(when, UTC))
-        stub = query_service_pb2_grpc.QueryServiceStub(self._channel)
         try:
-            answer = await stub.QueryInstant(request, timeout=within_s)
+            answer = await self._stub().QueryInstant(request, timeout=within_s)
         except grpc.aio.AioRpcError as error:
-            why = f"telemetry is away: {error.code().name} {error.details()}"
-            raise Unheard(why[:200]) from None
+            raise _unheard(error) from None
         return {tuple(sorted(one.labels.items())): one.values[-1] for one in answer.series}
+
+    async def count_logs(
+        self, request: query_service_pb2.CountLogsRequest, *, within_s: float
+    ) -> query_service_pb2.CountLogsResponse:
+        """
+        Return how many log records there are.
+
+        Raises:
+            Unheard: Telemetry is away, or there is none.
+            InvalidInput: QUERY_TOO_EXPENSIVE and what else telemetry says of *request*.
+
+        """
+        try:
+            answer: query_service_pb2.CountLogsResponse
+            answer = await self._stub().CountLogs(request, timeout=within_s)
+        except grpc.aio.AioRpcError as error:
+            refusal = from_rpc_error(error)
+            if isinstance(refusal, InvalidInput):
+                raise refusal from None
+            raise _unheard(error) from None
+        return answer
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            raise Unheard("telemetry is away: GATEWAY_TELEMETRY_ADDRESS is not set")
+        return query_service_pb2_grpc.QueryServiceStub(self._channel)
+
+
+def _unheard(error: grpc.aio.AioRpcError) -> Unheard:
+    why = f"telemetry is away: {error.code().name} {error.details()}"
+    return Unheard(why[:200])

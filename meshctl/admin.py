@@ -21,6 +21,7 @@ from aerofusion.gateway.v1 import (
     identity_service_pb2,
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
+    lifecycle_service_pb2_grpc,
     limit_service_pb2_grpc,
     policy_service_pb2_grpc,
     service_pb2,
@@ -59,6 +60,8 @@ REMEDIES = {
     "LIMIT_NOT_FOUND": "meshctl list limits/",
     "POLICY_NOT_FOUND": "meshctl list policies/",
     "TELEMETRY_AWAY": "meshctl status",
+    "TOO_MANY_DEPRECATED": "meshctl deprecated SERVICE",
+    "QUERY_TOO_EXPENSIVE": "a shorter time",
     "TOO_MANY_WATCHERS": "again in a while",
 }
 """Reason of a refusal to what to try."""
@@ -78,6 +81,7 @@ class Admin:
         self.config = config_service_pb2_grpc.ConfigServiceStub(self._channel)
         self.explain = explain_service_pb2_grpc.ExplainServiceStub(self._channel)
         self.identity = identity_service_pb2_grpc.IdentityServiceStub(self._channel)
+        self.lifecycles = lifecycle_service_pb2_grpc.LifecycleServiceStub(self._channel)
         self.limits = limit_service_pb2_grpc.LimitServiceStub(self._channel)
         self.policies = policy_service_pb2_grpc.PolicyServiceStub(self._channel)
         self.keys = key_service_pb2_grpc.KeyServiceStub(self._channel)

@@ -20,6 +20,7 @@ _BODY = "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC
 _ATTRIBUTES = {
     "http.request.method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
     "url.path": "%PATH(NQ)%",
+    "rpc.path": "%PATH(NQ:PATH)%",
     "http.response.status_code": "%RESPONSE_CODE%",
     "rpc.grpc.status": "%GRPC_STATUS%",
     "duration_ms": "%DURATION%",
@@ -41,6 +42,8 @@ _ATTRIBUTES = {
     "roles": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:roles)%",
     "issuer": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:foreign:iss)%",
     "foreign_subject": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:foreign:sub)%",
+    "certificate_uri": "%DOWNSTREAM_PEER_URI_SAN%",
+    "certificate_names": "%DOWNSTREAM_PEER_DNS_SAN%",
     "shadow_deny": "%DYNAMIC_METADATA(envoy.filters.http.rbac:deny_shadow_effective_policy_id)%",
     "shadow_allow": "%DYNAMIC_METADATA(envoy.filters.http.rbac:allow_shadow_engine_result)%",
     "trace_id": "%TRACE_ID%",

@@ -30,6 +30,9 @@ class Method:
     streams: bool
     """In either direction."""
 
+    deprecated: bool = False
+    """It says so itself, or its service does."""
+
 
 @functools.lru_cache(maxsize=SETS_REMEMBERED)
 def methods(descriptor_set: bytes) -> Mapping[str, tuple[Method, ...]]:
@@ -45,7 +48,11 @@ def methods(descriptor_set: bytes) -> Mapping[str, tuple[Method, ...]]:
         for service in file.service:
             name = f"{file.package}.{service.name}" if file.package else service.name
             found[name] = tuple(
-                Method(method.name, method.client_streaming or method.server_streaming)
+                Method(
+                    method.name,
+                    method.client_streaming or method.server_streaming,
+                    service.options.deprecated or method.options.deprecated,
+                )
                 for method in service.method
             )
     return found

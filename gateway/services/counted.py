@@ -46,10 +46,15 @@ async def counters(telemetry: Telemetry, names: str) -> Iterator[Counter]:
         query = f'{{__name__=~"{names}"}}'
         found = await telemetry.at(query, time.time(), within_s=ASK_WITHIN_S)
     except Unheard as error:
-        raise Unavailable(
-            "TELEMETRY_AWAY", f"What edges count is in telemetry, which can't be asked: {error}."
-        ) from None
+        raise away(error) from None
     return (_counter(dict(labels), value) for labels, value in found.items())
+
+
+def away(error: Unheard) -> Unavailable:
+    """Return what to tell of telemetry that can't be asked."""
+    return Unavailable(
+        "TELEMETRY_AWAY", f"What edges tell is in telemetry, which can't be asked: {error}."
+    )
 
 
 def _counter(labels: dict[str, str], value: float) -> Counter:

@@ -33,6 +33,7 @@ EXAMPLES = {
     "edges": ["edges"],
     "limits": ["limits", "limits each-tenant --top 5", "limits --shadow"],
     "policies": ["policies", "policies no-passengers --json"],
+    "deprecated": ["deprecated", "deprecated flights --since 168h --per 24h"],
     "service list": ["service list"],
     "service get": ["service get notifier"],
     "service create": ["service create shop --endpoint 192.0.2.7:8443 --grpc-service shop.v1.Shop"],

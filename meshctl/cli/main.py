@@ -43,6 +43,10 @@ SECTIONS = {
             "meshctl.cli.policies:policies",
             "Show what policies in shadow mode would have done.",
         ),
+        "deprecated": (
+            "meshctl.cli.deprecated:deprecated",
+            "Show who still calls what is on its way out.",
+        ),
         "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
         "route": ("meshctl.cli.route:route", "The routes to them."),
     },

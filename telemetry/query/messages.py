@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.promql.engine import Answer, Series
-    from telemetry.store.model import LogRecord, Span
+    from telemetry.store.model import LogCount, LogRecord, Span
 
 RESULT_TYPES = {
     Kind.SCALAR: pb.RESULT_TYPE_SCALAR,
@@ -58,6 +58,20 @@ def log_entry(record: LogRecord) -> pb.LogEntry:
         attributes=record.attributes,
         resource=record.resource,
     )
+
+
+def log_count(count: LogCount) -> pb.LogCount:
+    """Return one group of log records."""
+    made = pb.LogCount(
+        values=count.values,
+        records=count.records,
+        apart=count.apart,
+        first_time=timestamp(count.first_ns),
+        last_time=timestamp(count.last_ns),
+    )
+    if count.interval_start_ns:
+        made.interval_start_time.CopyFrom(timestamp(count.interval_start_ns))
+    return made
 
 
 def trace(trace_id: str, spans: Sequence[Span]) -> pb.GetTraceResponse:

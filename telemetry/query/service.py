@@ -13,7 +13,7 @@ from meshkit import authz, deadline, paging
 from meshkit.errors import InvalidInput, NotFound
 from telemetry.query import messages
 from telemetry.query.log_pages import Position, read_page
-from telemetry.store.model import LogQuery
+from telemetry.store.model import LogCondition, LogCountQuery, LogQuery
 
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ POLICY: authz.Policy = {
         "ListLabels",
         "ListLabelValues",
         "SearchLogs",
+        "CountLogs",
         "GetTrace",
     )
 }
@@ -56,7 +57,11 @@ _LIST_DEFAULT, _LIST_MAX = 1_000, 10_000
 _LOGS_DEFAULT, _LOGS_MAX = 100, 1_000
 _TEXT_BYTES_MAX = 1_024
 _ATTRIBUTES_MAX = 32
-_HOUR_NS = 3_600 * 1_000_000_000
+_CONDITION_TEXTS_MAX = 1_000
+_CONDITION_BYTES_MAX = 64 * 1024
+_GROUP_BY_MAX = 16
+_SECOND_NS = 1_000_000_000
+_HOUR_NS = 3_600 * _SECOND_NS
 _TIME_NS_MAX = (1 << 63) - 1
 
 
@@ -180,6 +185,26 @@ class QueryService(pb_grpc.QueryServiceServicer):
             )
         )
 
+    async def CountLogs(  # noqa: N802 - the contract's name
+        self, request: pb.CountLogsRequest, _context: Context
+    ) -> pb.CountLogsResponse:
+        start_ns, end_ns = _log_times(request)
+        if len(request.group_by) > _GROUP_BY_MAX:
+            raise _bad("group_by", f"at most {_GROUP_BY_MAX}")
+        query = LogCountQuery(
+            start_ns=start_ns,
+            end_ns=end_ns,
+            conditions=_conditions(request),
+            apart=_condition(request.apart, "apart") if request.HasField("apart") else None,
+            service=request.service,
+            group_by=tuple(request.group_by),
+            interval_ns=_interval(request.interval) if request.HasField("interval") else 0,
+            limit=paging.page_size(request.page_size, default=_LOGS_DEFAULT, at_most=_LOGS_MAX),
+            tenant=_tenant(request.tenant),
+        )
+        counts, groups = await self._queries.reader.count_logs(query)
+        return _fitting(pb.CountLogsResponse(counts=map(messages.log_count, counts), groups=groups))
+
     async def GetTrace(  # noqa: N802 - the contract's name
         self, request: pb.GetTraceRequest, _context: Context
     ) -> pb.GetTraceResponse:
@@ -241,7 +266,7 @@ def _page(
     return page, paging.next_token(page[-1], *about) if len(rest) > size else ""
 
 
-def _log_times(request: pb.SearchLogsRequest) -> tuple[int, int]:
+def _log_times(request: pb.SearchLogsRequest | pb.CountLogsRequest) -> tuple[int, int]:
     end_ns = _ns(request.end_time) if request.HasField("end_time") else time.time_ns()
     start_ns = _ns(request.start_time) if request.HasField("start_time") else end_ns - _HOUR_NS
     if start_ns > end_ns:
@@ -253,6 +278,36 @@ def _attributes(request: pb.SearchLogsRequest) -> dict[str, str]:
     if len(request.attributes) > _ATTRIBUTES_MAX:
         raise _bad("attributes", f"at most {_ATTRIBUTES_MAX}")
     return dict(request.attributes)
+
+
+def _conditions(request: pb.CountLogsRequest) -> tuple[LogCondition, ...]:
+    if len(request.conditions) > _ATTRIBUTES_MAX:
+        raise _bad("conditions", f"at most {_ATTRIBUTES_MAX}")
+    texts = [text for one in request.conditions for text in (*one.values, *one.prefixes)]
+    if len(texts) > _CONDITION_TEXTS_MAX:
+        raise _bad("conditions", f"at most {_CONDITION_TEXTS_MAX} values and prefixes")
+    if sum(len(text.encode()) for text in texts) > _CONDITION_BYTES_MAX:
+        raise _bad("conditions", f"at most {_CONDITION_BYTES_MAX} bytes of values and prefixes")
+    return tuple(
+        _condition(one, f"conditions[{number}]") for number, one in enumerate(request.conditions)
+    )
+
+
+def _condition(asked: pb.LogCondition, where: str) -> LogCondition:
+    if not asked.attribute:
+        raise _bad(f"{where}.attribute", "required")
+    return LogCondition(
+        attribute=asked.attribute,
+        values=tuple(asked.values),
+        prefixes=tuple(asked.prefixes),
+        negated=asked.negated,
+    )
+
+
+def _interval(length: Duration) -> int:
+    if length.ToNanoseconds() < _SECOND_NS:
+        raise _bad("interval", "must be at least 1 s")
+    return min(length.ToNanoseconds(), _TIME_NS_MAX)
 
 
 def _bounded(text: str) -> str:

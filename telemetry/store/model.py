@@ -112,6 +112,57 @@ class LogQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogCondition:
+    """What must hold of one attribute of a record; one without it has it empty."""
+
+    attribute: str
+    values: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogCountQuery:
+    """Which log records to count, and by what. Conditions are joined by "and"."""
+
+    start_ns: int
+    """First instant, Unix nanoseconds, inclusive."""
+
+    end_ns: int
+    """Last instant, exclusive."""
+
+    conditions: tuple[LogCondition, ...] = ()
+    apart: LogCondition | None = None
+    """Which records of a group are counted apart, too."""
+
+    service: str = ""
+    group_by: tuple[str, ...] = ()
+    """Attributes."""
+
+    interval_ns: int = 0
+    """Counted apart in intervals of this length since 1970; 0: not."""
+
+    limit: int = 100
+    """Most groups returned, the largest first."""
+
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogCount:
+    """Records of the same values, of `LogCountQuery.group_by`."""
+
+    values: tuple[str, ...]
+    interval_start_ns: int
+    """0 without intervals."""
+
+    records: int
+    apart: int
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogRecord:
     """One stored log record. Values of attributes are text."""
 

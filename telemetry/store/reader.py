@@ -11,6 +11,9 @@ import numpy as np
 
 from meshkit.errors import InvalidInput
 from telemetry.store.model import (
+    LogCondition,
+    LogCount,
+    LogCountQuery,
     LogQuery,
     LogRecord,
     Matcher,
@@ -145,13 +148,7 @@ class Reader:
         self, query: LogQuery, *, bounds: Limits = READ_BOUNDS
     ) -> list[LogRecord]:
         """Return the newest records that match *query*, newest first."""
-        conditions = [
-            f"tenant = {quote(query.tenant)}",
-            f"time >= fromUnixTimestamp64Nano({query.start_ns}, 'UTC')",
-            f"time < fromUnixTimestamp64Nano({query.end_ns}, 'UTC')",
-        ]
-        if query.service:
-            conditions.append(f"service = {quote(query.service)}")
+        conditions = _of_logs(query)
         if query.severity_min:
             conditions.append(f"severity >= {query.severity_min}")
         if query.trace_id:
@@ -185,6 +182,36 @@ class Reader:
             )
             for row in rows
         ]
+
+    async def count_logs(
+        self, query: LogCountQuery, *, bounds: Limits = READ_BOUNDS
+    ) -> tuple[list[LogCount], int]:
+        """Return the largest groups of the records that match *query*, and how many there are."""
+        conditions = _of_logs(query) + [_of_attribute(one) for one in query.conditions]
+        values = ", ".join(f"toString(attributes[{quote(name)}])" for name in query.group_by)
+        length = query.interval_ns
+        began = f"intDiv(toUnixTimestamp64Nano(time), {length}) * {length}" if length else "0"
+        apart = f"countIf({_of_attribute(query.apart)})" if query.apart is not None else "0"
+        rows = await self._rows(
+            f"SELECT [{values}]::Array(String) AS grouped, toString({began}) AS began,"
+            " toString(count()) AS records, toString(toUnixTimestamp64Nano(min(time))),"
+            f" toString(toUnixTimestamp64Nano(max(time))), toString({apart}), toString(count() OVER ())"
+            f" FROM logs WHERE {' AND '.join(conditions)} GROUP BY grouped, began"
+            f" ORDER BY count() DESC, grouped, began LIMIT {query.limit}",
+            bounds,
+        )
+        counts = [
+            LogCount(
+                values=tuple(row[0]),
+                interval_start_ns=int(row[1]),
+                records=int(row[2]),
+                first_ns=int(row[3]),
+                last_ns=int(row[4]),
+                apart=int(row[5]),
+            )
+            for row in rows
+        ]
+        return counts, int(rows[0][6]) if rows else 0
 
     async def trace(
         self, trace_id: bytes, *, tenant: str = "", bounds: Limits = READ_BOUNDS
@@ -245,6 +272,25 @@ def _condition(matcher: Matcher) -> str:
             return f"match({column}, {quote(f'^(?s:{matcher.value})$')})"
         case MatchOp.NOT_REGEX:
             return f"NOT match({column}, {quote(f'^(?s:{matcher.value})$')})"
+
+
+def _of_logs(query: LogQuery | LogCountQuery) -> list[str]:
+    """Return the conditions that the order of the table serves."""
+    conditions = [
+        f"tenant = {quote(query.tenant)}",
+        f"time >= fromUnixTimestamp64Nano({query.start_ns}, 'UTC')",
+        f"time < fromUnixTimestamp64Nano({query.end_ns}, 'UTC')",
+    ]
+    return conditions + ([f"service = {quote(query.service)}"] if query.service else [])
+
+
+def _of_attribute(condition: LogCondition) -> str:
+    value = f"attributes[{quote(condition.attribute)}]"
+    any_of = [f"startsWith({value}, {quote(prefix)})" for prefix in condition.prefixes]
+    if condition.values:
+        any_of.append(f"{value} IN ({', '.join(map(quote, condition.values))})")
+    found = " OR ".join(any_of) or "0"
+    return f"NOT ({found})" if condition.negated else f"({found})"
 
 
 def _label(name: str) -> str:

@@ -134,6 +134,53 @@ async def test_logs_are_found_by_text_severity_attribute_and_trace(operator):
     assert await found(text="' OR 1=1 --") == []
 
 
+def counting(**more):
+    return pb.CountLogsRequest(
+        start_time=at(BASE_MS), end_time=at(BASE_MS + 60_000), service="edge", **more
+    )
+
+
+async def test_logs_are_counted_by_attributes_the_largest_groups_first(operator):
+    tens = pb.LogCondition(attribute="n", prefixes=["1", "4"], values=["0"])
+    answer = await operator.CountLogs(counting(conditions=[tens], group_by=["n"], page_size=2))
+    assert [(list(one.values), one.records) for one in answer.counts] == [(["0"], 1), (["1"], 1)]
+    assert answer.groups == 1 + 11 + 11
+    others = pb.LogCondition(attribute="n", prefixes=["1", "4"], values=["0"], negated=True)
+    (all_others,) = (await operator.CountLogs(counting(conditions=[others]))).counts
+    assert all_others.records == 50 - 23
+    few = pb.LogCondition(attribute="n", prefixes=["1"])
+    (one,) = (await operator.CountLogs(counting(apart=few))).counts
+    assert (one.records, one.apart) == (50, 11)
+    (lacking,) = (await operator.CountLogs(counting(group_by=["lacking"]))).counts
+    assert (list(lacking.values), lacking.records) == ([""], 50)
+    assert lacking.first_time == at(BASE_MS)
+    assert lacking.last_time == at(BASE_MS + 24_000)
+
+
+async def test_logs_are_counted_in_intervals(operator):
+    answer = await operator.CountLogs(counting(interval=Duration(seconds=10)))
+    found = {one.interval_start_time.ToMilliseconds(): one.records for one in answer.counts}
+    assert sum(found.values()) == 50
+    assert all(start % 10_000 == 0 for start in found)
+    assert 20 in found.values()
+
+
+async def test_logs_that_nobody_can_count_are_refused(operator):
+    for field, request in {
+        "interval": counting(interval=Duration(nanos=1)),
+        "group_by": counting(group_by=["n"] * 17),
+        "conditions": counting(conditions=[pb.LogCondition(attribute="n", values=["x"] * 1001)]),
+        "conditions[0].attribute": counting(conditions=[pb.LogCondition(values=["x"])]),
+        "apart.attribute": counting(apart=pb.LogCondition()),
+    }.items():
+        error = await refused(operator.CountLogs(request))
+        assert (error.reason, list(error.field_violations)) == ("INVALID_FIELD", [field])
+    nothing = pb.LogCondition(attribute="n", values=["' OR 1=1 --"])
+    assert not (await operator.CountLogs(counting(conditions=[nothing]))).counts
+    unmet = pb.LogCondition(attribute="n")
+    assert (await operator.CountLogs(counting(conditions=[unmet]))).groups == 0
+
+
 async def test_a_trace_is_a_tree_of_its_spans(operator):
     trace = await operator.GetTrace(pb.GetTraceRequest(trace_id=TRACE))
     assert [(s.depth, s.service, s.name) for s in trace.spans] == [

@@ -864,6 +864,194 @@ class SearchLogsResponse(_message.Message):
 Global___SearchLogsResponse: _TypeAlias = SearchLogsResponse  # noqa: Y015
 
 @_typing.final
+class LogCondition(_message.Message):
+    """What must hold of one attribute of a log record: that it has one of the values, or begins with one
+    of the prefixes. Without either nothing does.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    NEGATED_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    """Name of the attribute. A record without it has it empty. Required."""
+    negated: _builtins.bool
+    """None of these holds, where one must otherwise. Default: false."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values that it may have. Those and `prefixes` of all conditions: at most 1,000, and 64 KiB."""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Texts that it may begin with."""
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        negated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "negated", b"negated", "prefixes", b"prefixes", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogCondition: _TypeAlias = LogCondition  # noqa: Y015
+
+@_typing.final
+class CountLogsRequest(_message.Message):
+    """Asks how many log records there are. All conditions must hold; an empty service is any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    APART_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """The service that wrote it (its resource's `service.name`)."""
+    page_size: _builtins.int
+    """Most groups returned: 100 if 0, never more than 1,000. There is no next page: the largest come
+    first.
+    """
+    tenant: _builtins.str
+    """Whose logs. The caller's own tenant if empty; the platform's own for operators."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogCondition]:
+        """Conditions on attributes. At most 32."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From this time on; an hour before `end_time` if absent."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Before this time; now if absent."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes by whose values records are counted apart. At most 16."""
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """They are counted apart by time, too: in intervals of this length, at least 1 s, in whole
+        numbers since 1970. Absent: all time is one.
+        """
+
+    @_builtins.property
+    def apart(self) -> Global___LogCondition:
+        """Which of the records of each group are counted apart, as `LogCount.apart`. Absent: none."""
+
+    def __init__(
+        self,
+        *,
+        conditions: _abc.Iterable[Global___LogCondition] | None = ...,
+        service: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        page_size: _builtins.int = ...,
+        tenant: _builtins.str = ...,
+        apart: Global___LogCondition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apart", b"apart", "end_time", b"end_time", "interval", b"interval", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apart", b"apart", "conditions", b"conditions", "end_time", b"end_time", "group_by", b"group_by", "interval", b"interval", "page_size", b"page_size", "service", b"service", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountLogsRequest: _TypeAlias = CountLogsRequest  # noqa: Y015
+
+@_typing.final
+class LogCount(_message.Message):
+    """Log records of the same values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    INTERVAL_START_TIME_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    APART_FIELD_NUMBER: _builtins.int
+    records: _builtins.int
+    """How many records."""
+    apart: _builtins.int
+    """How many of them are what `CountLogsRequest.apart` says."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The values of `group_by`, in its order; empty where records don't have the attribute."""
+
+    @_builtins.property
+    def interval_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the interval begins; absent without one."""
+
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first of them was written, by its writer's clock."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last was."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        interval_start_time: _timestamp_pb2.Timestamp | None = ...,
+        records: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        apart: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "interval_start_time", b"interval_start_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apart", b"apart", "first_time", b"first_time", "interval_start_time", b"interval_start_time", "last_time", b"last_time", "records", b"records", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogCount: _TypeAlias = LogCount  # noqa: Y015
+
+@_typing.final
+class CountLogsResponse(_message.Message):
+    """How many log records there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    groups: _builtins.int
+    """How many groups there are in all."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogCount]:
+        """The largest groups, by falling number of records."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___LogCount] | None = ...,
+        groups: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountLogsResponse: _TypeAlias = CountLogsResponse  # noqa: Y015
+
+@_typing.final
 class GetTraceRequest(_message.Message):
     """Asks for one trace."""
 

@@ -71,6 +71,11 @@ class QueryServiceStub:
                 request_serializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsRequest.SerializeToString,
                 response_deserializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsResponse.FromString,
                 _registered_method=True)
+        self.CountLogs = channel.unary_unary(
+                '/aerofusion.telemetry.v1.QueryService/CountLogs',
+                request_serializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsRequest.SerializeToString,
+                response_deserializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsResponse.FromString,
+                _registered_method=True)
         self.GetTrace = channel.unary_unary(
                 '/aerofusion.telemetry.v1.QueryService/GetTrace',
                 request_serializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.GetTraceRequest.SerializeToString,
@@ -130,6 +135,13 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountLogs(self, request, context):
+        """Counts log records by the values of some attributes, the largest groups first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTrace(self, request, context):
         """Returns a trace with all its spans. NOT_FOUND (TRACE_NOT_FOUND) if none of it is known.
         """
@@ -169,6 +181,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.SearchLogs,
                     request_deserializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsRequest.FromString,
                     response_serializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsResponse.SerializeToString,
+            ),
+            'CountLogs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountLogs,
+                    request_deserializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsRequest.FromString,
+                    response_serializer=aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsResponse.SerializeToString,
             ),
             'GetTrace': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrace,
@@ -345,6 +362,33 @@ class QueryService:
             '/aerofusion.telemetry.v1.QueryService/SearchLogs',
             aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsRequest.SerializeToString,
             aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.SearchLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aerofusion.telemetry.v1.QueryService/CountLogs',
+            aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsRequest.SerializeToString,
+            aerofusion_dot_telemetry_dot_v1_dot_query__service__pb2.CountLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

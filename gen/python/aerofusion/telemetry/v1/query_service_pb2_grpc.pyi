@@ -52,6 +52,8 @@ class QueryServiceStub:
     """Lists the values of one label, of all series or of some."""
     SearchLogs: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.SearchLogsRequest, _query_service_pb2.SearchLogsResponse]
     """Finds log records, the newest first."""
+    CountLogs: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.CountLogsRequest, _query_service_pb2.CountLogsResponse]
+    """Counts log records by the values of some attributes, the largest groups first."""
     GetTrace: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetTraceRequest, _query_service_pb2.GetTraceResponse]
     """Returns a trace with all its spans. NOT_FOUND (TRACE_NOT_FOUND) if none of it is known."""
 
@@ -79,6 +81,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Lists the values of one label, of all series or of some."""
     SearchLogs: _aio.UnaryUnaryMultiCallable[_query_service_pb2.SearchLogsRequest, _query_service_pb2.SearchLogsResponse]  # type: ignore[assignment]
     """Finds log records, the newest first."""
+    CountLogs: _aio.UnaryUnaryMultiCallable[_query_service_pb2.CountLogsRequest, _query_service_pb2.CountLogsResponse]  # type: ignore[assignment]
+    """Counts log records by the values of some attributes, the largest groups first."""
     GetTrace: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetTraceRequest, _query_service_pb2.GetTraceResponse]  # type: ignore[assignment]
     """Returns a trace with all its spans. NOT_FOUND (TRACE_NOT_FOUND) if none of it is known."""
 
@@ -139,6 +143,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_service_pb2.SearchLogsResponse, _abc.Awaitable[_query_service_pb2.SearchLogsResponse]]:
         """Finds log records, the newest first."""
+
+    @_abc_1.abstractmethod
+    def CountLogs(
+        self,
+        request: _query_service_pb2.CountLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_service_pb2.CountLogsResponse, _abc.Awaitable[_query_service_pb2.CountLogsResponse]]:
+        """Counts log records by the values of some attributes, the largest groups first."""
 
     @_abc_1.abstractmethod
     def GetTrace(

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/telemetry/v1/query_service.proto.
  */
 export const file_aerofusion_telemetry_v1_query_service: GenFile = /*@__PURE__*/
-  fileDesc("CithZXJvZnVzaW9uL3RlbGVtZXRyeS92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEhdhZXJvZnVzaW9uLnRlbGVtZXRyeS52MSKjAQoKVGltZVNlcmllcxI/CgZsYWJlbHMYASADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzLkxhYmVsc0VudHJ5EhUKDXRpbWVzdGFtcHNfbXMYAiADKAMSDgoGdmFsdWVzGAMgAygBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoKUXVlcnlOb3RlcxIQCgh3YXJuaW5ncxgBIAMoCRINCgVpbmZvcxgCIAMoCRIXCg9zYW1wbGVzX3RvdWNoZWQYAyABKAMiiwEKE1F1ZXJ5SW5zdGFudFJlcXVlc3QSDQoFcXVlcnkYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGdGVuYW50GAMgASgJEisKCGxvb2tiYWNrGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIscBChRRdWVyeUluc3RhbnRSZXNwb25zZRI4CgtyZXN1bHRfdHlwZRgBIAEoDjIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlJlc3VsdFR5cGUSMwoGc2VyaWVzGAIgAygLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVGltZVNlcmllcxIMCgR0ZXh0GAMgASgJEjIKBW5vdGVzGAQgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyLmAQoRUXVlcnlSYW5nZVJlcXVlc3QSDQoFcXVlcnkYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGdGVuYW50GAUgASgJEisKCGxvb2tiYWNrGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIn0KElF1ZXJ5UmFuZ2VSZXNwb25zZRIzCgZzZXJpZXMYASADKAsyIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzEjIKBW5vdGVzGAIgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyJ4CghMYWJlbFNldBI9CgZsYWJlbHMYASADKAsyLS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MYWJlbFNldC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl0KEUxpc3RTZXJpZXNSZXF1ZXN0EhEKCXNlbGVjdG9ycxgBIAMoCRIOCgZ0ZW5hbnQYAiABKAkSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiYAoSTGlzdFNlcmllc1Jlc3BvbnNlEjEKBnNlcmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxhYmVsU2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJdChFMaXN0TGFiZWxzUmVxdWVzdBIRCglzZWxlY3RvcnMYASADKAkSDgoGdGVuYW50GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIj0KEkxpc3RMYWJlbHNSZXNwb25zZRIOCgZsYWJlbHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInEKFkxpc3RMYWJlbFZhbHVlc1JlcXVlc3QSDQoFbGFiZWwYASABKAkSEQoJc2VsZWN0b3JzGAIgAygJEg4KBnRlbmFudBgDIAEoCRIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCSJCChdMaXN0TGFiZWxWYWx1ZXNSZXNwb25zZRIOCgZ2YWx1ZXMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0DChFTZWFyY2hMb2dzUmVxdWVzdBIMCgR0ZXh0GAEgASgJEk4KCmF0dHJpYnV0ZXMYAiADKAsyOi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVxdWVzdC5BdHRyaWJ1dGVzRW50cnkSPwoRc2V2ZXJpdHlfYXRfbGVhc3QYAyABKA4yJC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dTZXZlcml0eRIPCgdzZXJ2aWNlGAQgASgJEhAKCHRyYWNlX2lkGAUgASgJEi4KCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRIOCgZ0ZW5hbnQYCiABKAkaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixAMKCExvZ0VudHJ5EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3NldmVyaXR5X251bWJlchgCIAEoBRIVCg1zZXZlcml0eV90ZXh0GAMgASgJEgwKBGJvZHkYBCABKAkSDwoHc2VydmljZRgFIAEoCRIQCghpbnN0YW5jZRgGIAEoCRINCgVldmVudBgHIAEoCRINCgVzY29wZRgIIAEoCRIQCgh0cmFjZV9pZBgJIAEoCRIPCgdzcGFuX2lkGAogASgJEkUKCmF0dHJpYnV0ZXMYCyADKAsyMS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5BdHRyaWJ1dGVzRW50cnkSQQoIcmVzb3VyY2UYDCADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5SZXNvdXJjZUVudHJ5GjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDVJlc291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhChJTZWFyY2hMb2dzUmVzcG9uc2USMgoHZW50cmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxvZ0VudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIzCg9HZXRUcmFjZVJlcXVlc3QSEAoIdHJhY2VfaWQYASABKAkSDgoGdGVuYW50GAIgASgJIr4BCglTcGFuRXZlbnQSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEbmFtZRgCIAEoCRJGCgphdHRyaWJ1dGVzGAMgAygLMjIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbkV2ZW50LkF0dHJpYnV0ZXNFbnRyeRoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASItCghTcGFuTGluaxIQCgh0cmFjZV9pZBgBIAEoCRIPCgdzcGFuX2lkGAIgASgJIskFCglUcmFjZVNwYW4SDwoHc3Bhbl9pZBgBIAEoCRIWCg5wYXJlbnRfc3Bhbl9pZBgCIAEoCRINCgVkZXB0aBgDIAEoBRIMCgRuYW1lGAQgASgJEg8KB3NlcnZpY2UYBSABKAkSEAoIaW5zdGFuY2UYBiABKAkSLwoEa2luZBgHIAEoDjIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5LaW5kEi4KCnN0YXJ0X3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEisKCGR1cmF0aW9uGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjMKBnN0YXR1cxgKIAEoDjIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5TdGF0dXMSFgoOc3RhdHVzX21lc3NhZ2UYCyABKAkSEwoLdHJhY2Vfc3RhdGUYDCABKAkSDQoFc2NvcGUYDSABKAkSRgoKYXR0cmlidXRlcxgOIAMoCzIyLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlRyYWNlU3Bhbi5BdHRyaWJ1dGVzRW50cnkSQgoIcmVzb3VyY2UYDyADKAsyMC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UcmFjZVNwYW4uUmVzb3VyY2VFbnRyeRIyCgZldmVudHMYECADKAsyIi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuRXZlbnQSMAoFbGlua3MYESADKAsyIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuTGluaxoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARovCg1SZXNvdXJjZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEilgEKEEdldFRyYWNlUmVzcG9uc2USEAoIdHJhY2VfaWQYASABKAkSMQoFc3BhbnMYAiADKAsyIi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UcmFjZVNwYW4SKwoIZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIc2VydmljZXMYBCADKAkqiQEKClJlc3VsdFR5cGUSGwoXUkVTVUxUX1RZUEVfVU5TUEVDSUZJRUQQABIWChJSRVNVTFRfVFlQRV9TQ0FMQVIQARIWChJSRVNVTFRfVFlQRV9WRUNUT1IQAhIWChJSRVNVTFRfVFlQRV9NQVRSSVgQAxIWChJSRVNVTFRfVFlQRV9TVFJJTkcQBCq5AQoLTG9nU2V2ZXJpdHkSHAoYTE9HX1NFVkVSSVRZX1VOU1BFQ0lGSUVEEAASFgoSTE9HX1NFVkVSSVRZX1RSQUNFEAESFgoSTE9HX1NFVkVSSVRZX0RFQlVHEAUSFQoRTE9HX1NFVkVSSVRZX0lORk8QCRIVChFMT0dfU0VWRVJJVFlfV0FSThANEhYKEkxPR19TRVZFUklUWV9FUlJPUhAREhYKEkxPR19TRVZFUklUWV9GQVRBTBAVKpkBCghTcGFuS2luZBIZChVTUEFOX0tJTkRfVU5TUEVDSUZJRUQQABIWChJTUEFOX0tJTkRfSU5URVJOQUwQARIUChBTUEFOX0tJTkRfU0VSVkVSEAISFAoQU1BBTl9LSU5EX0NMSUVOVBADEhYKElNQQU5fS0lORF9QUk9EVUNFUhAEEhYKElNQQU5fS0lORF9DT05TVU1FUhAFKlQKClNwYW5TdGF0dXMSGwoXU1BBTl9TVEFUVVNfVU5TUEVDSUZJRUQQABISCg5TUEFOX1NUQVRVU19PSxABEhUKEVNQQU5fU1RBVFVTX0VSUk9SEAIyiQgKDFF1ZXJ5U2VydmljZRKaAQoMUXVlcnlJbnN0YW50EiwuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlJbnN0YW50UmVxdWVzdBotLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5SW5zdGFudFJlc3BvbnNlIi2C0+STAiciIi90ZWxlbWV0cnkvdjEvbWV0cmljczpxdWVyeUluc3RhbnQ6ASoSkgEKClF1ZXJ5UmFuZ2USKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeVJhbmdlUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5UmFuZ2VSZXNwb25zZSIrgtPkkwIlIiAvdGVsZW1ldHJ5L3YxL21ldHJpY3M6cXVlcnlSYW5nZToBKhKDAQoKTGlzdFNlcmllcxIqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RTZXJpZXNSZXF1ZXN0GisuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdFNlcmllc1Jlc3BvbnNlIhyC0+STAhYSFC90ZWxlbWV0cnkvdjEvc2VyaWVzEoMBCgpMaXN0TGFiZWxzEiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsc1JlcXVlc3QaKy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0TGFiZWxzUmVzcG9uc2UiHILT5JMCFhIUL3RlbGVtZXRyeS92MS9sYWJlbHMSoQEKD0xpc3RMYWJlbFZhbHVlcxIvLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RMYWJlbFZhbHVlc1JlcXVlc3QaMC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0TGFiZWxWYWx1ZXNSZXNwb25zZSIrgtPkkwIlEiMvdGVsZW1ldHJ5L3YxL2xhYmVscy97bGFiZWx9L3ZhbHVlcxKLAQoKU2VhcmNoTG9ncxIqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNlYXJjaExvZ3NSZXF1ZXN0GisuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU2VhcmNoTG9nc1Jlc3BvbnNlIiSC0+STAh4iGS90ZWxlbWV0cnkvdjEvbG9nczpzZWFyY2g6ASoSiAEKCEdldFRyYWNlEiguYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuR2V0VHJhY2VSZXF1ZXN0GikuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuR2V0VHJhY2VSZXNwb25zZSIngtPkkwIhEh8vdGVsZW1ldHJ5L3YxL3RyYWNlcy97dHJhY2VfaWR9YgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CithZXJvZnVzaW9uL3RlbGVtZXRyeS92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEhdhZXJvZnVzaW9uLnRlbGVtZXRyeS52MSKjAQoKVGltZVNlcmllcxI/CgZsYWJlbHMYASADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzLkxhYmVsc0VudHJ5EhUKDXRpbWVzdGFtcHNfbXMYAiADKAMSDgoGdmFsdWVzGAMgAygBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoKUXVlcnlOb3RlcxIQCgh3YXJuaW5ncxgBIAMoCRINCgVpbmZvcxgCIAMoCRIXCg9zYW1wbGVzX3RvdWNoZWQYAyABKAMiiwEKE1F1ZXJ5SW5zdGFudFJlcXVlc3QSDQoFcXVlcnkYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGdGVuYW50GAMgASgJEisKCGxvb2tiYWNrGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIscBChRRdWVyeUluc3RhbnRSZXNwb25zZRI4CgtyZXN1bHRfdHlwZRgBIAEoDjIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlJlc3VsdFR5cGUSMwoGc2VyaWVzGAIgAygLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVGltZVNlcmllcxIMCgR0ZXh0GAMgASgJEjIKBW5vdGVzGAQgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyLmAQoRUXVlcnlSYW5nZVJlcXVlc3QSDQoFcXVlcnkYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGdGVuYW50GAUgASgJEisKCGxvb2tiYWNrGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIn0KElF1ZXJ5UmFuZ2VSZXNwb25zZRIzCgZzZXJpZXMYASADKAsyIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzEjIKBW5vdGVzGAIgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyJ4CghMYWJlbFNldBI9CgZsYWJlbHMYASADKAsyLS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MYWJlbFNldC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl0KEUxpc3RTZXJpZXNSZXF1ZXN0EhEKCXNlbGVjdG9ycxgBIAMoCRIOCgZ0ZW5hbnQYAiABKAkSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiYAoSTGlzdFNlcmllc1Jlc3BvbnNlEjEKBnNlcmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxhYmVsU2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJdChFMaXN0TGFiZWxzUmVxdWVzdBIRCglzZWxlY3RvcnMYASADKAkSDgoGdGVuYW50GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIj0KEkxpc3RMYWJlbHNSZXNwb25zZRIOCgZsYWJlbHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInEKFkxpc3RMYWJlbFZhbHVlc1JlcXVlc3QSDQoFbGFiZWwYASABKAkSEQoJc2VsZWN0b3JzGAIgAygJEg4KBnRlbmFudBgDIAEoCRIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCSJCChdMaXN0TGFiZWxWYWx1ZXNSZXNwb25zZRIOCgZ2YWx1ZXMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0DChFTZWFyY2hMb2dzUmVxdWVzdBIMCgR0ZXh0GAEgASgJEk4KCmF0dHJpYnV0ZXMYAiADKAsyOi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVxdWVzdC5BdHRyaWJ1dGVzRW50cnkSPwoRc2V2ZXJpdHlfYXRfbGVhc3QYAyABKA4yJC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dTZXZlcml0eRIPCgdzZXJ2aWNlGAQgASgJEhAKCHRyYWNlX2lkGAUgASgJEi4KCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRIOCgZ0ZW5hbnQYCiABKAkaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixAMKCExvZ0VudHJ5EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3NldmVyaXR5X251bWJlchgCIAEoBRIVCg1zZXZlcml0eV90ZXh0GAMgASgJEgwKBGJvZHkYBCABKAkSDwoHc2VydmljZRgFIAEoCRIQCghpbnN0YW5jZRgGIAEoCRINCgVldmVudBgHIAEoCRINCgVzY29wZRgIIAEoCRIQCgh0cmFjZV9pZBgJIAEoCRIPCgdzcGFuX2lkGAogASgJEkUKCmF0dHJpYnV0ZXMYCyADKAsyMS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5BdHRyaWJ1dGVzRW50cnkSQQoIcmVzb3VyY2UYDCADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5SZXNvdXJjZUVudHJ5GjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDVJlc291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhChJTZWFyY2hMb2dzUmVzcG9uc2USMgoHZW50cmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxvZ0VudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJUCgxMb2dDb25kaXRpb24SEQoJYXR0cmlidXRlGAEgASgJEg4KBnZhbHVlcxgCIAMoCRIQCghwcmVmaXhlcxgDIAMoCRIPCgduZWdhdGVkGAQgASgIItQCChBDb3VudExvZ3NSZXF1ZXN0EjkKCmNvbmRpdGlvbnMYASADKAsyJS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dDb25kaXRpb24SDwoHc2VydmljZRgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIZ3JvdXBfYnkYBSADKAkSKwoIaW50ZXJ2YWwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJcGFnZV9zaXplGAcgASgFEg4KBnRlbmFudBgIIAEoCRI0CgVhcGFydBgJIAEoCzIlLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxvZ0NvbmRpdGlvbiLSAQoITG9nQ291bnQSDgoGdmFsdWVzGAEgAygJEjcKE2ludGVydmFsX3N0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3JlY29yZHMYAyABKAMSLgoKZmlyc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbGFzdF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhcGFydBgGIAEoAyJWChFDb3VudExvZ3NSZXNwb25zZRIxCgZjb3VudHMYASADKAsyIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dDb3VudBIOCgZncm91cHMYAiABKAMiMwoPR2V0VHJhY2VSZXF1ZXN0EhAKCHRyYWNlX2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCSK+AQoJU3BhbkV2ZW50EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBG5hbWUYAiABKAkSRgoKYXR0cmlidXRlcxgDIAMoCzIyLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5FdmVudC5BdHRyaWJ1dGVzRW50cnkaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoIU3BhbkxpbmsSEAoIdHJhY2VfaWQYASABKAkSDwoHc3Bhbl9pZBgCIAEoCSLJBQoJVHJhY2VTcGFuEg8KB3NwYW5faWQYASABKAkSFgoOcGFyZW50X3NwYW5faWQYAiABKAkSDQoFZGVwdGgYAyABKAUSDAoEbmFtZRgEIAEoCRIPCgdzZXJ2aWNlGAUgASgJEhAKCGluc3RhbmNlGAYgASgJEi8KBGtpbmQYByABKA4yIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuS2luZBIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIzCgZzdGF0dXMYCiABKA4yIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuU3RhdHVzEhYKDnN0YXR1c19tZXNzYWdlGAsgASgJEhMKC3RyYWNlX3N0YXRlGAwgASgJEg0KBXNjb3BlGA0gASgJEkYKCmF0dHJpYnV0ZXMYDiADKAsyMi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UcmFjZVNwYW4uQXR0cmlidXRlc0VudHJ5EkIKCHJlc291cmNlGA8gAygLMjAuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVHJhY2VTcGFuLlJlc291cmNlRW50cnkSMgoGZXZlbnRzGBAgAygLMiIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbkV2ZW50EjAKBWxpbmtzGBEgAygLMiEuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbkxpbmsaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLwoNUmVzb3VyY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpYBChBHZXRUcmFjZVJlc3BvbnNlEhAKCHRyYWNlX2lkGAEgASgJEjEKBXNwYW5zGAIgAygLMiIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVHJhY2VTcGFuEisKCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHNlcnZpY2VzGAQgAygJKokBCgpSZXN1bHRUeXBlEhsKF1JFU1VMVF9UWVBFX1VOU1BFQ0lGSUVEEAASFgoSUkVTVUxUX1RZUEVfU0NBTEFSEAESFgoSUkVTVUxUX1RZUEVfVkVDVE9SEAISFgoSUkVTVUxUX1RZUEVfTUFUUklYEAMSFgoSUkVTVUxUX1RZUEVfU1RSSU5HEAQquQEKC0xvZ1NldmVyaXR5EhwKGExPR19TRVZFUklUWV9VTlNQRUNJRklFRBAAEhYKEkxPR19TRVZFUklUWV9UUkFDRRABEhYKEkxPR19TRVZFUklUWV9ERUJVRxAFEhUKEUxPR19TRVZFUklUWV9JTkZPEAkSFQoRTE9HX1NFVkVSSVRZX1dBUk4QDRIWChJMT0dfU0VWRVJJVFlfRVJST1IQERIWChJMT0dfU0VWRVJJVFlfRkFUQUwQFSqZAQoIU3BhbktpbmQSGQoVU1BBTl9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU1BBTl9LSU5EX0lOVEVSTkFMEAESFAoQU1BBTl9LSU5EX1NFUlZFUhACEhQKEFNQQU5fS0lORF9DTElFTlQQAxIWChJTUEFOX0tJTkRfUFJPRFVDRVIQBBIWChJTUEFOX0tJTkRfQ09OU1VNRVIQBSpUCgpTcGFuU3RhdHVzEhsKF1NQQU5fU1RBVFVTX1VOU1BFQ0lGSUVEEAASEgoOU1BBTl9TVEFUVVNfT0sQARIVChFTUEFOX1NUQVRVU19FUlJPUhACMpMJCgxRdWVyeVNlcnZpY2USmgEKDFF1ZXJ5SW5zdGFudBIsLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5SW5zdGFudFJlcXVlc3QaLS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeUluc3RhbnRSZXNwb25zZSItgtPkkwInIiIvdGVsZW1ldHJ5L3YxL21ldHJpY3M6cXVlcnlJbnN0YW50OgEqEpIBCgpRdWVyeVJhbmdlEiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlSYW5nZVJlcXVlc3QaKy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeVJhbmdlUmVzcG9uc2UiK4LT5JMCJSIgL3RlbGVtZXRyeS92MS9tZXRyaWNzOnF1ZXJ5UmFuZ2U6ASoSgwEKCkxpc3RTZXJpZXMSKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0U2VyaWVzUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RTZXJpZXNSZXNwb25zZSIcgtPkkwIWEhQvdGVsZW1ldHJ5L3YxL3NlcmllcxKDAQoKTGlzdExhYmVscxIqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RMYWJlbHNSZXF1ZXN0GisuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsc1Jlc3BvbnNlIhyC0+STAhYSFC90ZWxlbWV0cnkvdjEvbGFiZWxzEqEBCg9MaXN0TGFiZWxWYWx1ZXMSLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0TGFiZWxWYWx1ZXNSZXF1ZXN0GjAuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsVmFsdWVzUmVzcG9uc2UiK4LT5JMCJRIjL3RlbGVtZXRyeS92MS9sYWJlbHMve2xhYmVsfS92YWx1ZXMSiwEKClNlYXJjaExvZ3MSKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNlYXJjaExvZ3NSZXNwb25zZSIkgtPkkwIeIhkvdGVsZW1ldHJ5L3YxL2xvZ3M6c2VhcmNoOgEqEocBCglDb3VudExvZ3MSKS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Db3VudExvZ3NSZXF1ZXN0GiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuQ291bnRMb2dzUmVzcG9uc2UiI4LT5JMCHSIYL3RlbGVtZXRyeS92MS9sb2dzOmNvdW50OgEqEogBCghHZXRUcmFjZRIoLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkdldFRyYWNlUmVxdWVzdBopLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkdldFRyYWNlUmVzcG9uc2UiJ4LT5JMCIRIfL3RlbGVtZXRyeS92MS90cmFjZXMve3RyYWNlX2lkfWIGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One series of an answer, as columns of equal length.
@@ -702,6 +702,212 @@ export const SearchLogsResponseSchema: GenMessage<SearchLogsResponse> = /*@__PUR
   messageDesc(file_aerofusion_telemetry_v1_query_service, 15);
 
 /**
+ * What must hold of one attribute of a log record: that it has one of the values, or begins with one
+ * of the prefixes. Without either nothing does.
+ *
+ * @generated from message aerofusion.telemetry.v1.LogCondition
+ */
+export type LogCondition = Message<"aerofusion.telemetry.v1.LogCondition"> & {
+  /**
+   * Name of the attribute. A record without it has it empty. Required.
+   *
+   * @generated from field: string attribute = 1;
+   */
+  attribute: string;
+
+  /**
+   * Values that it may have. Those and `prefixes` of all conditions: at most 1,000, and 64 KiB.
+   *
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+
+  /**
+   * Texts that it may begin with.
+   *
+   * @generated from field: repeated string prefixes = 3;
+   */
+  prefixes: string[];
+
+  /**
+   * None of these holds, where one must otherwise. Default: false.
+   *
+   * @generated from field: bool negated = 4;
+   */
+  negated: boolean;
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.LogCondition.
+ * Use `create(LogConditionSchema)` to create a new message.
+ */
+export const LogConditionSchema: GenMessage<LogCondition> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 16);
+
+/**
+ * Asks how many log records there are. All conditions must hold; an empty service is any.
+ *
+ * @generated from message aerofusion.telemetry.v1.CountLogsRequest
+ */
+export type CountLogsRequest = Message<"aerofusion.telemetry.v1.CountLogsRequest"> & {
+  /**
+   * Conditions on attributes. At most 32.
+   *
+   * @generated from field: repeated aerofusion.telemetry.v1.LogCondition conditions = 1;
+   */
+  conditions: LogCondition[];
+
+  /**
+   * The service that wrote it (its resource's `service.name`).
+   *
+   * @generated from field: string service = 2;
+   */
+  service: string;
+
+  /**
+   * From this time on; an hour before `end_time` if absent.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 3;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * Before this time; now if absent.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 4;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Attributes by whose values records are counted apart. At most 16.
+   *
+   * @generated from field: repeated string group_by = 5;
+   */
+  groupBy: string[];
+
+  /**
+   * They are counted apart by time, too: in intervals of this length, at least 1 s, in whole
+   * numbers since 1970. Absent: all time is one.
+   *
+   * @generated from field: google.protobuf.Duration interval = 6;
+   */
+  interval?: Duration | undefined;
+
+  /**
+   * Most groups returned: 100 if 0, never more than 1,000. There is no next page: the largest come
+   * first.
+   *
+   * @generated from field: int32 page_size = 7;
+   */
+  pageSize: number;
+
+  /**
+   * Whose logs. The caller's own tenant if empty; the platform's own for operators.
+   *
+   * @generated from field: string tenant = 8;
+   */
+  tenant: string;
+
+  /**
+   * Which of the records of each group are counted apart, as `LogCount.apart`. Absent: none.
+   *
+   * @generated from field: aerofusion.telemetry.v1.LogCondition apart = 9;
+   */
+  apart?: LogCondition | undefined;
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.CountLogsRequest.
+ * Use `create(CountLogsRequestSchema)` to create a new message.
+ */
+export const CountLogsRequestSchema: GenMessage<CountLogsRequest> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 17);
+
+/**
+ * Log records of the same values.
+ *
+ * @generated from message aerofusion.telemetry.v1.LogCount
+ */
+export type LogCount = Message<"aerofusion.telemetry.v1.LogCount"> & {
+  /**
+   * The values of `group_by`, in its order; empty where records don't have the attribute.
+   *
+   * @generated from field: repeated string values = 1;
+   */
+  values: string[];
+
+  /**
+   * When the interval begins; absent without one.
+   *
+   * @generated from field: google.protobuf.Timestamp interval_start_time = 2;
+   */
+  intervalStartTime?: Timestamp | undefined;
+
+  /**
+   * How many records.
+   *
+   * @generated from field: int64 records = 3;
+   */
+  records: bigint;
+
+  /**
+   * When the first of them was written, by its writer's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp first_time = 4;
+   */
+  firstTime?: Timestamp | undefined;
+
+  /**
+   * When the last was.
+   *
+   * @generated from field: google.protobuf.Timestamp last_time = 5;
+   */
+  lastTime?: Timestamp | undefined;
+
+  /**
+   * How many of them are what `CountLogsRequest.apart` says.
+   *
+   * @generated from field: int64 apart = 6;
+   */
+  apart: bigint;
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.LogCount.
+ * Use `create(LogCountSchema)` to create a new message.
+ */
+export const LogCountSchema: GenMessage<LogCount> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 18);
+
+/**
+ * How many log records there are.
+ *
+ * @generated from message aerofusion.telemetry.v1.CountLogsResponse
+ */
+export type CountLogsResponse = Message<"aerofusion.telemetry.v1.CountLogsResponse"> & {
+  /**
+   * The largest groups, by falling number of records.
+   *
+   * @generated from field: repeated aerofusion.telemetry.v1.LogCount counts = 1;
+   */
+  counts: LogCount[];
+
+  /**
+   * How many groups there are in all.
+   *
+   * @generated from field: int64 groups = 2;
+   */
+  groups: bigint;
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.CountLogsResponse.
+ * Use `create(CountLogsResponseSchema)` to create a new message.
+ */
+export const CountLogsResponseSchema: GenMessage<CountLogsResponse> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 19);
+
+/**
  * Asks for one trace.
  *
  * @generated from message aerofusion.telemetry.v1.GetTraceRequest
@@ -727,7 +933,7 @@ export type GetTraceRequest = Message<"aerofusion.telemetry.v1.GetTraceRequest">
  * Use `create(GetTraceRequestSchema)` to create a new message.
  */
 export const GetTraceRequestSchema: GenMessage<GetTraceRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 16);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 20);
 
 /**
  * Something that happened within a span.
@@ -762,7 +968,7 @@ export type SpanEvent = Message<"aerofusion.telemetry.v1.SpanEvent"> & {
  * Use `create(SpanEventSchema)` to create a new message.
  */
 export const SpanEventSchema: GenMessage<SpanEvent> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 17);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 21);
 
 /**
  * Another span that a span has to do with.
@@ -790,7 +996,7 @@ export type SpanLink = Message<"aerofusion.telemetry.v1.SpanLink"> & {
  * Use `create(SpanLinkSchema)` to create a new message.
  */
 export const SpanLinkSchema: GenMessage<SpanLink> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 18);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 22);
 
 /**
  * One span of a trace.
@@ -923,7 +1129,7 @@ export type TraceSpan = Message<"aerofusion.telemetry.v1.TraceSpan"> & {
  * Use `create(TraceSpanSchema)` to create a new message.
  */
 export const TraceSpanSchema: GenMessage<TraceSpan> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 19);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 23);
 
 /**
  * A trace.
@@ -966,7 +1172,7 @@ export type GetTraceResponse = Message<"aerofusion.telemetry.v1.GetTraceResponse
  * Use `create(GetTraceResponseSchema)` to create a new message.
  */
 export const GetTraceResponseSchema: GenMessage<GetTraceResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 20);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 24);
 
 /**
  * Type of a PromQL expression's value.
@@ -1238,6 +1444,16 @@ export const QueryService: GenService<{
     methodKind: "unary";
     input: typeof SearchLogsRequestSchema;
     output: typeof SearchLogsResponseSchema;
+  },
+  /**
+   * Counts log records by the values of some attributes, the largest groups first.
+   *
+   * @generated from rpc aerofusion.telemetry.v1.QueryService.CountLogs
+   */
+  countLogs: {
+    methodKind: "unary";
+    input: typeof CountLogsRequestSchema;
+    output: typeof CountLogsResponseSchema;
   },
   /**
    * Returns a trace with all its spans. NOT_FOUND (TRACE_NOT_FOUND) if none of it is known.
