@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from weakref import WeakSet
 
 from aerofusion.sync.v1 import frames_pb2 as frames
 from aerofusion_client.protocol import Link
@@ -31,7 +32,9 @@ class SyncedSpace:
         self._link = link
         self._store = store
         self._written = written
-        self._listeners: list[_Listener] = []
+        self._listeners: WeakSet[_Listener] = WeakSet()
+        """Each is its iterator's, and goes with that."""
+
         self._progress = asyncio.Event()
         self._closed = False
 
@@ -114,23 +117,23 @@ class SyncedSpace:
         self._written()
         return waiting.mutation.number
 
-    async def changes(self) -> AsyncIterator[frozenset[str]]:
+    def changes(self) -> AsyncIterator[frozenset[str]]:
         """
-        Yield the ids of records that look different, from now on, until the space is closed.
+        Return the ids of records that look different, from this call on, until the space is closed.
 
         What changes while the app is busy comes together the next time.
         """
         listener = _Listener()
-        self._listeners.append(listener)
-        try:
-            while not self._closed:
-                await listener.news.wait()
-                listener.news.clear()
-                touched, listener.touched = frozenset(listener.touched), set()
-                if touched:
-                    yield touched
-        finally:
-            self._listeners.remove(listener)
+        self._listeners.add(listener)
+        return self._told(listener)
+
+    async def _told(self, listener: _Listener) -> AsyncIterator[frozenset[str]]:
+        while not self._closed:
+            await listener.news.wait()
+            listener.news.clear()
+            touched, listener.touched = frozenset(listener.touched), set()
+            if touched:
+                yield touched
 
     async def synced(self) -> None:
         """Wait until everything of the server is here and everything from here is there."""

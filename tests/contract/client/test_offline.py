@@ -34,6 +34,16 @@ async def test_a_change_on_one_device_shows_on_the_other(device):
     assert theirs.get("UA1") == values
 
 
+async def test_changes_are_told_from_the_moment_that_they_are_asked_for(device):
+    one, two = [await device(name) for name in ("one", "two")]
+    mine, theirs = one.follow(BOARD), two.follow(BOARD)
+    await mine.synced()
+    changes = mine.changes()
+    await theirs.set("UA1", {"gate": "B2"})
+    await changed(mine, "UA1", "gate", "B2")
+    assert await anext(changes) == {"UA1"}
+
+
 async def test_what_was_changed_offline_counts_at_once_and_arrives_later(device):
     one, two = [await device(name) for name in ("one", "two")]
     mine, theirs = one.follow(BOARD), two.follow(BOARD)
