@@ -28,7 +28,8 @@ from telemetry.promql.errors import (
     QUERY_TIMED_OUT,
     QUERY_TOO_LARGE,
 )
-from telemetry.promql.parse import pretty
+from telemetry.promql.parse import parse
+from telemetry.promql.printing import pretty
 
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Api:
     async def format_query(self, request: web.Request) -> web.Response:
         given = await _parameters(request)
         with _Naming("query"):
-            text = pretty(given.get("query", ""), self._queries.limits.query)
+            text = pretty(parse(given.get("query", ""), self._queries.limits.query))
         return _json(encode.success(encode.compact(text)))
 
     async def build_info(self, _request: web.Request) -> web.Response:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from telemetry.promql.aggregate import number
 from telemetry.promql.nodes import Kind
+from telemetry.promql.numbers import number
 
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.promql.kernels import Bools, Floats, Ints
+    from telemetry.promql.native.columns import Histograms
     from telemetry.promql.source import Source
 
 _TIMES_MS_MAX = 1 << 53
@@ -37,6 +38,8 @@ class Series:
     """Milliseconds since 1970."""
 
     values: Floats
+    histogram: Ints | None = None
+    """For each point a row of the answer's *histograms*, -1 for floats; None: all are floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,9 @@ class Answer:
     infos: tuple[str, ...]
     samples: int
     """Samples and cells that were touched."""
+
+    histograms: Histograms | None = None
+    """The native histograms among the points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +101,10 @@ class Engine:
             case Scalar():
                 return _answer(query, Kind.SCALAR, _scalar(np.array([at_ms]), value))
             case Vector():
-                return _answer(query, Kind.VECTOR, _rows(np.array([at_ms]), finished(value)))
+                rows = _rows(np.array([at_ms]), finished(value))
+                return _answer(query, Kind.VECTOR, rows, pool=_pool(value))
             case Windows():
-                return _answer(query, Kind.MATRIX, _samples(value))
+                return _answer(query, Kind.MATRIX, _samples(value), pool=value.pool)
 
     def range(
         self,
@@ -139,7 +146,8 @@ class Engine:
                 return _answer(query, Kind.MATRIX, _scalar(times, value))
             case Vector():
                 rows = _rows(times, finished(value))
-                return _answer(query, Kind.MATRIX, sorted(rows, key=lambda row: row.labels))
+                rows.sort(key=lambda row: row.labels)
+                return _answer(query, Kind.MATRIX, rows, pool=_pool(value))
             case Text() | Windows():
                 kind = "string" if isinstance(value, Text) else "range vector"
                 raise bad_query(
@@ -159,6 +167,7 @@ class Engine:
             raise bad_query("times are out of range")
         node = parse(text, self.limits)
         query = Evaluation(
+            text=text,
             source=self.source,
             budget=Budget(limits=self.limits, stop=stop),
             start_ms=start_ms,
@@ -186,22 +195,29 @@ def finished(value: Vector) -> Vector:
         lb.without_metadata(labels) if drop else labels
         for labels, drop in zip(value.labels, value.drop_name.tolist(), strict=True)
     ]
-    return merge(
-        Vector(labels=labels, values=value.values, present=value.present, drop_name=value.drop_name)
-    )
+    return merge(replace(value, labels=labels))
 
 
 def _rows(times: Ints, value: Vector) -> list[Series]:
     there = value.present.any(axis=1)
     complete = set(np.flatnonzero(value.present.all(axis=1)).tolist())
+    native = value.native
     rows = []
     for i in np.flatnonzero(there).tolist():
+        own = None if native is None or not (native.rows[i] >= 0).any() else native.rows[i]
         if i in complete:
-            rows.append(Series(labels=value.labels[i], ts=times, values=value.values[i]))
+            rows.append(
+                Series(labels=value.labels[i], ts=times, values=value.values[i], histogram=own)
+            )
         else:
             here: Bools = value.present[i]
             rows.append(
-                Series(labels=value.labels[i], ts=times[here], values=value.values[i][here])
+                Series(
+                    labels=value.labels[i],
+                    ts=times[here],
+                    values=value.values[i][here],
+                    histogram=None if own is None else own[here],
+                )
             )
     return rows
 
@@ -219,11 +235,21 @@ def _samples(windows: Windows) -> list[Series]:
         inside = (ts > end - windows.range_ms) & (ts <= end)
         if inside.any():
             values = windows.values[first:stop][inside]
-            rows.append(Series(labels=labels, ts=ts[inside], values=values))
+            own = None
+            if windows.histogram is not None:
+                own = windows.histogram[first:stop][inside]
+            rows.append(Series(labels=labels, ts=ts[inside], values=values, histogram=own))
     return sorted(rows, key=lambda row: row.labels)
 
 
-def _answer(query: Evaluation, kind: Kind, series: list[Series], text: str = "") -> Answer:
+def _answer(
+    query: Evaluation,
+    kind: Kind,
+    series: list[Series],
+    *,
+    text: str = "",
+    pool: Histograms | None = None,
+) -> Answer:
     return Answer(
         kind=kind,
         series=series,
@@ -231,4 +257,9 @@ def _answer(query: Evaluation, kind: Kind, series: list[Series], text: str = "")
         warnings=tuple(query.warnings),
         infos=tuple(query.infos),
         samples=query.budget.samples,
+        histograms=pool,
     )
+
+
+def _pool(value: Vector) -> Histograms | None:
+    return None if value.native is None else value.native.pool

@@ -7,24 +7,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.promql import aggregate, binary, kernels, nodes
-from telemetry.promql.errors import bad_query
+from telemetry.promql import aggregate, binary, kernels, nodes, selecting
+from telemetry.promql.durations import resolved
+from telemetry.promql.errors import bad_query, query_failed
 from telemetry.promql.functions.table import FUNCTIONS
+from telemetry.promql.lex import is_valid, place, quoted
+from telemetry.promql.native.columns import forgotten, owned
+from telemetry.promql.native.sums import hints
+from telemetry.promql.nodes import Edge
 from telemetry.promql.values import (
     Scalar,
     Text,
     Value,
     Vector,
     Windows,
+    floats,
     offsets_of,
     stale,
     vector,
 )
+from telemetry.promql.windows import only
 
 
 if TYPE_CHECKING:
     from telemetry.promql.kernels import Ints
     from telemetry.promql.limits import Budget
+    from telemetry.promql.native.columns import Histograms
+    from telemetry.promql.selecting import Selected
     from telemetry.promql.source import Columns, Source
 
 
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 class Evaluation:
     """What all nodes of one query share."""
 
+    text: str
     source: Source
     budget: Budget
     start_ms: int
@@ -46,13 +56,28 @@ class Evaluation:
     warnings: dict[str, None] = field(default_factory=dict)
     infos: dict[str, None] = field(default_factory=dict)
 
-    def warn(self, message: str) -> None:
-        """Add a warning to the answer, once."""
-        self.warnings[f"PromQL warning: {message}"] = None
+    def warn(self, message: str, at: int) -> None:
+        """Add a warning about a place in the text to the answer, once."""
+        self.warnings[f"PromQL warning: {message} ({place(self.text, at)})"] = None
 
-    def inform(self, message: str) -> None:
-        """Add a remark to the answer, once."""
-        self.infos[f"PromQL info: {message}"] = None
+    def inform(self, message: str, at: int) -> None:
+        """Add a remark about a place in the text to the answer, once."""
+        self.infos[f"PromQL info: {message} ({place(self.text, at)})"] = None
+
+    def ms(self, duration: nodes.Duration, *, positive: bool = False) -> int:
+        """
+        Return a duration of the query in milliseconds.
+
+        Raises:
+            InvalidInput: QUERY_INVALID: It comes to nothing that could be one.
+
+        """
+        return resolved(
+            duration,
+            step_ms=0 if self.is_instant else self.step_ms,
+            range_ms=self.end_ms - self.start_ms,
+            positive=positive,
+        )
 
     @property
     def is_instant(self) -> bool:
@@ -68,6 +93,9 @@ class Evaluator:
     times: Ints
     """Milliseconds since 1970, ascending."""
 
+    detects_resets: bool = False
+    """Whether histograms are told by their buckets which of them begin anew."""
+
     def value(self, node: nodes.Node) -> Value:
         """Return the value of *node* at all times."""
         self.query.budget.spend(0)
@@ -77,22 +105,21 @@ class Evaluator:
             case nodes.String():
                 return Text(value=node.value)
             case nodes.Selector():
-                return self.selected(node)[0]
+                return self.selected(node).vector
             case nodes.Range():
                 return self._windows(node)
             case nodes.Subquery():
                 return self._subquery(node)
-            case nodes.Negate():
-                return binary.negate(self.value(node.expr))
+            case nodes.Unary():
+                inner = self.value(node.expr)
+                return binary.negate(inner) if node.op == "-" else inner
             case nodes.Call():
-                if node.name not in FUNCTIONS:
-                    raise bad_query(f"{node.name}() isn't supported", function=node.name)
-                return FUNCTIONS[node.name].apply(self, node.args)
+                return FUNCTIONS[node.name].apply(self, node)
             case nodes.Aggregate():
                 return aggregate.aggregate(self, node)
             case nodes.Binary():
                 left, right = self.value(node.left), self.value(node.right)
-                return binary.operate(node, left, right, self.query.budget)
+                return binary.operate(self, node, left, right)
 
     def vector(self, node: nodes.Node) -> Vector:
         """Return the value of a node that the parser knows to be an instant vector."""
@@ -100,6 +127,10 @@ class Evaluator:
         if not isinstance(value, Vector):
             raise bad_query("expected an instant vector")
         return value
+
+    def floats(self, node: nodes.Node) -> Vector:
+        """Return the value of an instant vector without its native histograms."""
+        return floats(self.vector(node))
 
     def scalar(self, node: nodes.Node) -> Scalar:
         """Return the value of a node that the parser knows to be a scalar."""
@@ -116,47 +147,68 @@ class Evaluator:
         return value
 
     def text(self, node: nodes.Node) -> str:
-        """Return the value of a node that the parser knows to be a string."""
+        """
+        Return the value of a node that the parser knows to be a string.
+
+        Raises:
+            InvalidInput: QUERY_FAILED: It isn't UTF-8.
+
+        """
+        text = self.raw_text(node)
+        if not is_valid(text):
+            raise query_failed(f"no UTF-8: {quoted(text)}")
+        return text
+
+    def raw_text(self, node: nodes.Node) -> str:
+        """Return the value of a string, with surrogates for what isn't UTF-8."""
         value = self.value(node)
         if not isinstance(value, Text):
             raise bad_query("expected a string")
         return value.value
 
-    def selected(self, node: nodes.Selector) -> tuple[Vector, Ints]:
-        """Return each step's newest samples, and their times."""
+    def selected(self, node: nodes.Selector) -> Selected:
+        """Return each step's newest samples, when they were taken and when they began."""
         ends = self._ends(node.when)
         lookback = self.query.lookback_ms
-        columns = self._select(node, int(ends[0]) - lookback + 1, int(ends[-1]))
+        reach = lookback if node.edge is Edge.SMOOTHED else 0
+        columns = self._select(node, int(ends[0]) - lookback + 1, int(ends[-1]) + reach)
         self.query.budget.spend(len(columns.labels) * ends.size)
-        values, present, times = kernels.latest(
-            columns.ts, columns.values, stale(columns.values), columns.offsets, ends, lookback
-        )
-        return vector(list(columns.labels), values, present), times
+        if node.edge is Edge.SMOOTHED:
+            return selecting.smoothed(self, node, columns, ends, lookback)
+        return selecting.latest(columns, ends, lookback)
 
     def _windows(self, node: nodes.Range) -> Windows:
         ends = self._ends(node.selector.when)
-        columns = self._select(node.selector, int(ends[0]) - node.range_ms + 1, int(ends[-1]))
+        range_ms = self.query.ms(node.length, positive=True)
+        edge = node.selector.edge
+        reach = self.query.lookback_ms if edge else 0
+        first, last = int(ends[0]) - range_ms - reach + 1, int(ends[-1])
+        columns = self._select(node.selector, first, last + (reach if edge is Edge.SMOOTHED else 0))
         self.query.budget.spend(len(columns.labels) * ends.size)
-        ts, values, offsets = columns.ts, columns.values, columns.offsets
-        gone = stale(values)
-        if gone.any():
-            ts, values = ts[~gone], values[~gone]
-            kept = np.concatenate(([0], np.cumsum(~gone)))
-            offsets = kept[offsets]
-        return Windows(
+        windows = Windows(
             labels=list(columns.labels),
-            ts=ts,
-            values=values,
-            offsets=offsets,
+            ts=columns.ts,
+            values=columns.values,
+            offsets=columns.offsets,
             drop_name=np.zeros(len(columns.labels), np.bool_),
             ends=ends,
-            range_ms=node.range_ms,
+            range_ms=range_ms,
+            edge=edge,
+            reach_ms=reach,
+            starts=columns.starts,
+            histogram=columns.histogram,
+            pool=columns.histograms,
         )
+        gone = stale(columns.values)
+        return only(windows, ~gone) if gone.any() else windows
 
     def _subquery(self, node: nodes.Subquery) -> Windows:
         ends = self._ends(node.when)
-        step = node.step_ms or self.query.subquery_step_ms
-        first = (int(ends[0]) - node.range_ms) // step * step + step
+        range_ms = self.query.ms(node.length, positive=True)
+        step = self.query.subquery_step_ms
+        if node.step != 0:
+            step = self.query.ms(node.step, positive=True)
+        first = (int(ends[0]) - range_ms) // step * step + step
         last = int(ends[-1])
         count = max(0, (last - first) // step + 1)
         self.query.budget.spend(count)
@@ -177,20 +229,23 @@ class Evaluator:
             offsets=offsets_of(inner.present.sum(axis=1)),
             drop_name=inner.drop_name,
             ends=ends,
-            range_ms=node.range_ms,
+            range_ms=range_ms,
+            histogram=None if inner.native is None else inner.native.rows[inner.present],
+            pool=None if inner.native is None else forgotten(inner.native.pool),
         )
 
     def _ends(self, when: nodes.When) -> Ints:
+        offset_ms = self.query.ms(when.offset)
         match when.at:
             case None:
-                return self.times - when.offset_ms
+                return self.times - offset_ms
             case nodes.Anchor.START:
                 at = self.query.start_ms
             case nodes.Anchor.END:
                 at = self.query.end_ms
             case int():
                 at = when.at
-        return np.full(self.times.size, at - when.offset_ms, np.int64)
+        return np.full(self.times.size, at - offset_ms, np.int64)
 
     def _select(self, node: nodes.Selector, start_ms: int, end_ms: int) -> Columns:
         budget = self.query.budget
@@ -204,4 +259,17 @@ class Evaluator:
             ts=np.require(columns.ts, np.int64, ["C", "W"]),
             values=np.require(columns.values, np.float64, ["C", "W"]),
             offsets=np.require(columns.offsets, np.int64, ["C", "W"]),
+            starts=None if columns.starts is None else kernels.own(columns.starts),
+            histogram=None if columns.histogram is None else kernels.own(columns.histogram),
+            histograms=None if columns.histograms is None else self._pool(columns),
         )
+
+    def _pool(self, columns: Columns) -> Histograms:
+        assert columns.histograms is not None
+        assert columns.histogram is not None
+        pool = owned(columns.histograms)
+        self.query.budget.spend(pool.pos.size + pool.neg.size + pool.bounds.size)
+        if not self.detects_resets:
+            return pool
+        histogram, offsets = kernels.own(columns.histogram), kernels.own(columns.offsets)
+        return pool._replace(hint=hints(pool, histogram, offsets))

@@ -32,6 +32,11 @@ def compiled(function: _F) -> _F:
     return cast("_F", decorate(function))
 
 
+def own(array: Ints) -> Ints:
+    """Return integers as kernels take them: another layout would have them compiled anew."""
+    return np.require(array, np.int64, ["C", "W"])
+
+
 @compiled
 def kahan(x: float, total: float, compensation: float) -> tuple[float, float]:
     """Add *x* to a compensated sum."""
@@ -65,14 +70,10 @@ def bounds(ts: Ints, offsets: Ints, ends: Ints, range_ms: int) -> tuple[Ints, In
 
 
 @compiled
-def latest(  # noqa: PLR0917 - numba's functions take positions
-    ts: Ints, values: Floats, stale: Bools, offsets: Ints, ends: Ints, lookback_ms: int
-) -> tuple[Floats, Bools, Ints]:
-    """Return each step's newest value, whether there is one, and its time."""
+def latest(ts: Ints, stale: Bools, offsets: Ints, ends: Ints, lookback_ms: int) -> Ints:
+    """Return each step's newest sample, -1 where there is none."""
     series, steps = offsets.size - 1, ends.size
-    out = np.full((series, steps), np.nan)
-    present = np.zeros((series, steps), np.bool_)
-    times = np.zeros((series, steps), np.int64)
+    out = np.full((series, steps), -1, np.int64)
     for s in range(series):
         last, stop = offsets[s], offsets[s + 1]
         for t in range(steps):
@@ -80,24 +81,62 @@ def latest(  # noqa: PLR0917 - numba's functions take positions
                 last += 1
             i = last - 1
             if i >= offsets[s] and ts[i] > ends[t] - lookback_ms and not stale[i]:
-                out[s, t] = values[i]
-                present[s, t] = True
-                times[s, t] = ts[i]
-    return out, present, times
+                out[s, t] = i
+    return out
+
+
+@compiled
+def reset_by_start(starts: Ints, ts: Ints, i: int) -> bool:
+    """Return whether a sample's start time says that its counter began after the last one."""
+    start, before = starts[i], ts[i - 1]
+    if start == 0 or start >= ts[i] or start < before:
+        return False
+    if start > before:
+        return True
+    # It began with the sample before: a delta, unless that one's own start is unknown.
+    known: bool = starts[i - 1] != 0 and starts[i - 1] != before
+    return known and bool(starts[i - 1] <= before)
+
+
+@compiled
+def overlaps(starts: Ints, ts: Ints, i: int) -> bool:
+    """Return whether a sample began before the last one, and not when that began."""
+    begin, before = starts[i], starts[i - 1]
+    return bool(begin not in (0, before) and begin < ts[i - 1])
+
+
+@compiled
+def _began_anew(values: Floats, starts: Ints, ts: Ints, i: int) -> bool:
+    return bool(values[i] < values[i - 1]) or (starts.size > 0 and reset_by_start(starts, ts, i))
+
+
+@compiled
+def resets(ts: Ints, values: Floats, starts: Ints, lo: Ints, hi: Ints) -> tuple[Floats, Bools]:
+    """Return how often the counter in each window began anew."""
+    out = np.zeros(lo.shape)
+    for s in range(lo.shape[0]):
+        for t in range(lo.shape[1]):
+            for i in range(lo[s, t] + 1, hi[s, t]):
+                out[s, t] += _began_anew(values, starts, ts, i)
+    return out, hi > lo
 
 
 @compiled
 def extrapolated(  # noqa: PLR0917 - numba's functions take positions
     ts: Ints,
     values: Floats,
+    starts: Ints,
     offsets: Ints,
     ends: Ints,
     range_ms: int,
     is_counter: bool,  # noqa: FBT001 - as above
     is_rate: bool,  # noqa: FBT001 - as above
-) -> tuple[Floats, Bools]:
+) -> tuple[Floats, Bools, Bools]:
     """
     Return rate, increase or delta by Prometheus's rules of extrapolation.
+
+    *starts* are the samples' start times, or nothing at all. The last array says in which
+    windows a sample claims to have begun before the one before it.
 
     The windows move along with the steps, without arrays of their bounds: this is the
     query that dashboards ask most.
@@ -105,40 +144,63 @@ def extrapolated(  # noqa: PLR0917 - numba's functions take positions
     series, steps = offsets.size - 1, ends.size
     out = np.empty((series, steps))
     present = np.empty((series, steps), np.bool_)
+    overlap = np.zeros((series, steps) if starts.size else (0, 0), np.bool_)
+    has_starts = starts.size > 0
     for s in range(series):
         first = after = offsets[s]
         stop = offsets[s + 1]
-        fell = -1  # The newest sample in the window that is below the one before it.
+        fell = -1  # The newest sample in the window before which the counter began anew,
+        crossed = -1  # and the newest that claims to have begun before the one before it.
         for t in range(steps):
             while after < stop and ts[after] <= ends[t]:
-                if after > offsets[s] and values[after] < values[after - 1]:
-                    fell = after
+                if after > offsets[s]:
+                    if _began_anew(values, starts, ts, after):
+                        fell = after
+                    if has_starts and overlaps(starts, ts, after):
+                        crossed = after
                 after += 1
             while first < after and ts[first] <= ends[t] - range_ms:
                 first += 1
             last = after - 1
-            present[s, t] = last > first
-            if last <= first:
+            left = ends[t] - range_ms
+            began = False
+            if has_starts and is_counter and last >= first and starts[first] != 0:
+                began = left < starts[first] < ts[first]
+            present[s, t] = last > first or began
+            if not present[s, t]:
                 out[s, t] = np.nan
                 continue
             result = values[last] - values[first]
             if is_counter and fell > first:
                 for i in range(first + 1, fell + 1):
-                    if values[i] < values[i - 1]:
+                    if _began_anew(values, starts, ts, i):
                         result += values[i - 1]
-            from_ms = ts[first] - (ends[t] - range_ms)
-            until_ms = ends[t] - ts[last]
-            factor = _stretch(
-                ts[last] - ts[first],
-                from_ms,
-                until_ms,
-                last - first,
-                values[first] / result if is_counter and result > 0 else -1.0,
-            )
+            if is_counter and crossed > first:
+                overlap[s, t] = True
+            if began:
+                # It was 0 then, so nothing need be guessed to the left.
+                result += values[first]
+                gap = (ts[last] - ts[first]) / (last - first) if last > first else 0.0
+                factor = _stretch_right(ts[last] - starts[first], ends[t] - ts[last], gap)
+            else:
+                factor = _stretch(
+                    ts[last] - ts[first],
+                    ts[first] - left,
+                    ends[t] - ts[last],
+                    last - first,
+                    values[first] / result if is_counter and result > 0 else -1.0,
+                )
             if is_rate:
                 factor /= range_ms / 1000.0
             out[s, t] = result * factor
-    return out, present
+    return out, present, overlap
+
+
+@compiled
+def _stretch_right(sampled_ms: int, until_ms: int, gap_ms: float) -> float:
+    """Return by how much a change grows when it is stretched to the right edge only."""
+    behind = gap_ms / 2 if until_ms >= gap_ms * 1.1 else float(until_ms)
+    return (sampled_ms + behind) / sampled_ms
 
 
 @compiled
@@ -172,24 +234,25 @@ def _stretch(sampled_ms: int, from_ms: int, until_ms: int, gaps: int, zero_at: f
 def instantaneous(
     ts: Ints,
     values: Floats,
-    lo: Ints,
-    hi: Ints,
+    starts: Ints,
+    last: Ints,
     is_rate: bool,  # noqa: FBT001 - as above
 ) -> tuple[Floats, Bools]:
-    """Return irate or idelta: from the last two samples of the window."""
-    series, steps = lo.shape
+    """Return irate or idelta from the samples `last[s, t]`, -1 for none, and those before."""
+    series, steps = last.shape
     out = np.full((series, steps), np.nan)
     present = np.zeros((series, steps), np.bool_)
     for s in range(series):
         for t in range(steps):
-            last = hi[s, t] - 1
-            if last - lo[s, t] < 1 or ts[last] == ts[last - 1]:
+            i = last[s, t]
+            if i < 0 or ts[i] == ts[i - 1]:
                 continue
-            result = values[last]
-            if not (is_rate and values[last] < values[last - 1]):
-                result -= values[last - 1]
+            result = values[i]
+            fresh = starts.size > 0 and reset_by_start(starts, ts, i)
+            if not (is_rate and (values[i] < values[i - 1] or fresh)):
+                result -= values[i - 1]
             if is_rate:
-                result /= (ts[last] - ts[last - 1]) / 1000.0
+                result /= (ts[i] - ts[i - 1]) / 1000.0
             out[s, t] = result
             present[s, t] = True
     return out, present

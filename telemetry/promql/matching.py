@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from telemetry.promql import nodes
 from telemetry.promql.errors import query_failed
 from telemetry.promql.kernels import Bools, Floats
 from telemetry.promql.limits import Budget
-from telemetry.promql.values import Vector
+from telemetry.promql.values import Native, Vector, natives, take
 
 
 SAME_LABELS = "vector cannot contain metrics with the same labelset"
@@ -25,13 +25,15 @@ class Pairs:
     left: Floats
     right: Floats
     present: Bools
+    left_native: Native | None = None
+    right_native: Native | None = None
 
 
 def signature(rule: nodes.Matching, labels: lb.Labels) -> lb.Labels:
     """Return the labels that two series must share."""
     if rule.on:
         return lb.only(labels, rule.names)
-    return lb.without(labels, rule.names | {lb.NAME})
+    return lb.without(labels, (*rule.names, lb.NAME))
 
 
 def complaint(card: nodes.Card) -> str:
@@ -64,28 +66,34 @@ def pair(rule: nodes.Matching, left: Vector, right: Vector, budget: Budget) -> P
     of_many = np.array([i for i, _ in couples], np.int64)
     of_one = np.array([j for _, j in couples], np.int64)
     labels = [_result(rule, many.labels[i], one.labels[j]) for i, j in couples]
-    many_values, one_values = [many.values[of_many]], [one.values[of_one]]
-    present = [many.present[of_many] & one.present[of_one]]
+    many_rows, one_rows = [take(many, of_many)], [take(one, of_one)]
+    present = [many_rows[0].present & one_rows[0].present]
     # As Prometheus has it, fill_left is for the "many" side, wherever that stands.
     if rule.fill_right is not None:
         lonely = _lonely(manies, many, ones, one)
         labels += [_result(rule, known, signature(rule, known)) for known in many.labels]
-        many_values.append(many.values)
-        one_values.append(np.full_like(many.values, rule.fill_right))
+        many_rows.append(many)
+        one_rows.append(_filled(many, rule.fill_right))
         present.append(lonely)
     if rule.fill_left is not None:
         lonely = _lonely(ones, one, manies, many)
         labels += [_result(rule, signature(rule, known), known) for known in one.labels]
-        many_values.append(np.full_like(one.values, rule.fill_left))
-        one_values.append(one.values)
+        many_rows.append(_filled(one, rule.fill_left))
+        one_rows.append(one)
         present.append(lonely)
-    found = np.concatenate(many_values), np.concatenate(one_values)
+    lefts, rights = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     return Pairs(
         labels=labels,
-        left=found[1] if swapped else found[0],
-        right=found[0] if swapped else found[1],
+        left=np.concatenate([side.values for side in lefts]),
+        right=np.concatenate([side.values for side in rights]),
         present=np.concatenate(present),
+        left_native=natives(lefts),
+        right_native=natives(rights),
     )
+
+
+def _filled(side: Vector, value: float) -> Vector:
+    return replace(side, values=np.full_like(side.values, value), native=None)
 
 
 def _lonely(
@@ -172,14 +180,13 @@ def merge(value: Vector, *, keep: Bools | None = None, complaint: str = SAME_LAB
         (index.setdefault(labels, len(index)) for labels in value.labels), np.int64
     )
     if len(index) == len(value.labels):
-        return Vector(
-            labels=value.labels, values=value.values, present=kept, drop_name=value.drop_name
-        )
+        return replace(value, present=kept)
     steps = value.values.shape[1]
     values = np.full((len(index), steps), np.nan)
     taken = np.zeros((len(index), steps), np.bool_)
     present = np.zeros((len(index), steps), np.bool_)
     drop = np.zeros(len(index), np.bool_)
+    rows = np.full((len(index), steps), -1, np.int64)
     for i, row in enumerate(target.tolist()):
         here = value.present[i]
         if (taken[row] & here).any():
@@ -188,7 +195,10 @@ def merge(value: Vector, *, keep: Bools | None = None, complaint: str = SAME_LAB
         values[row][kept[i]] = value.values[i][kept[i]]
         present[row] |= kept[i]
         drop[row] |= value.drop_name[i]
-    return Vector(labels=list(index), values=values, present=present, drop_name=drop)
+        if value.native is not None:
+            rows[row][kept[i]] = value.native.rows[i][kept[i]]
+    native = None if value.native is None else Native(value.native.pool, rows)
+    return Vector(labels=list(index), values=values, present=present, drop_name=drop, native=native)
 
 
 def combine_sets(node: nodes.Binary, left: Vector, right: Vector) -> Vector:
@@ -210,11 +220,12 @@ def combine_sets(node: nodes.Binary, left: Vector, right: Vector) -> Vector:
                 values=np.concatenate((left.values, right.values)),
                 present=np.concatenate((left.present, extra)),
                 drop_name=np.concatenate((left.drop_name, right.drop_name)),
+                native=natives([left, right]),
             )
         )
     there = _any_of(sides[1], right.present, len(ids))[sides[0]]
     present = left.present & (there if node.op == "and" else ~there)
-    return Vector(labels=left.labels, values=left.values, present=present, drop_name=left.drop_name)
+    return replace(left, present=present)
 
 
 def _any_of(group: np.ndarray, present: Bools, groups: int) -> Bools:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from telemetry.promql.native.columns import Histograms, concatenated, none
+
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from telemetry.promql.kernels import Bools, Floats, Ints
     from telemetry.promql.labels import Labels
+    from telemetry.promql.nodes import Edge
 
 STALE_BITS = 0x7FF0000000000002
 """The NaN that says "this series ended here"; every other NaN is a value."""
@@ -30,6 +35,15 @@ class Text:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The native histograms of a vector."""
+
+    pool: Histograms
+    rows: Ints
+    """`series x steps`: a row of *pool*, or -1 where the value is a float or absent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
     """An instant vector at each step."""
@@ -47,6 +61,21 @@ class Vector:
     removal; until then `by (__name__)` and `label_replace` still see the name.
     """
 
+    native: Native | None = None
+    """The values that are native histograms; None: all are floats."""
+
+    @property
+    def is_float(self) -> Bools:
+        """Where there is a float."""
+        return self.present if self.native is None else self.present & (self.native.rows < 0)
+
+    @property
+    def is_native(self) -> Bools:
+        """Where there is a native histogram."""
+        if self.native is None:
+            return np.zeros_like(self.present)
+        return self.present & (self.native.rows >= 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
@@ -61,6 +90,17 @@ class Windows:
     """Right edge of the window of each step, milliseconds, inclusive, ascending."""
 
     range_ms: int
+    edge: Edge | None = None
+    """With one, the samples within *reach_ms* of the windows are there as well."""
+
+    reach_ms: int = 0
+    starts: Ints | None = None
+    """When the counter of each sample began, 0 where that isn't known; None: nowhere."""
+
+    histogram: Ints | None = None
+    """For each sample a row of *pool*, -1 for floats; None: all are floats."""
+
+    pool: Histograms | None = None
 
 
 Value = Scalar | Text | Vector | Windows
@@ -80,7 +120,26 @@ def take(value: Vector, rows: Ints) -> Vector:
         values=value.values[rows],
         present=value.present[rows],
         drop_name=value.drop_name[rows],
+        native=None if value.native is None else Native(value.native.pool, value.native.rows[rows]),
     )
+
+
+def floats(value: Vector) -> Vector:
+    """Return *value* without its native histograms."""
+    return value if value.native is None else replace(value, present=value.is_float, native=None)
+
+
+def natives(values: Sequence[Vector]) -> Native | None:
+    """Return the histograms of several vectors, one below the other."""
+    if all(value.native is None for value in values):
+        return None
+    pools = [value.native.pool if value.native else none() for value in values]
+    rows, before = [], 0
+    for value, pool in zip(values, pools, strict=True):
+        own = value.native.rows if value.native else np.full(value.values.shape, -1, np.int64)
+        rows.append(np.where(own >= 0, own + before, -1))
+        before += pool.schema.size
+    return Native(concatenated(pools), np.concatenate(rows))
 
 
 def stale(values: Floats) -> Bools:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from telemetry.promql.evaluate import Evaluator
-    from telemetry.promql.nodes import Node
+    from telemetry.promql.nodes import Call
 
 Dates = np.ndarray[Any, np.dtype[np.datetime64]]
 _FURTHEST_S = 1e14
@@ -23,15 +23,15 @@ _FURTHEST_S = 1e14
 
 def part(
     function: Callable[[Dates], Any],
-) -> Callable[[Evaluator, tuple[Node, ...]], Value]:
+) -> Callable[[Evaluator, Call], Value]:
     """Return the PromQL function that takes *function* of its argument's, or the step's, time."""
 
-    def apply(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-        if not args:
+    def apply(ev: Evaluator, call: Call) -> Value:
+        if not call.args:
             seconds = ev.times[np.newaxis] // 1000
             values = function(seconds.astype("datetime64[s]")).astype(np.float64)
             return vector([()], values, np.ones(values.shape, np.bool_))
-        of = ev.vector(args[0])
+        of = ev.floats(call.args[0])
         known = np.abs(of.values) < _FURTHEST_S
         seconds = np.trunc(np.where(known, of.values, 0.0)).astype(np.int64)
         values = function(seconds.astype("datetime64[s]")).astype(np.float64)

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from telemetry.promql.evaluate import Evaluator
     from telemetry.promql.kernels import Floats
-    from telemetry.promql.nodes import Node
+    from telemetry.promql.nodes import Call
 
 
 def each(
     function: Callable[[Any], Any],
-) -> Callable[[Evaluator, tuple[Node, ...]], Value]:
+) -> Callable[[Evaluator, Call], Value]:
     """Return the PromQL function that applies *function* to every value."""
 
-    def apply(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-        of = ev.vector(args[0])
+    def apply(ev: Evaluator, call: Call) -> Value:
+        of = ev.floats(call.args[0])
         with np.errstate(all="ignore"):
             return renamed(of, function(of.values))
 
@@ -39,9 +39,9 @@ def radians(values: Floats) -> Floats:
     return values * np.pi / 180
 
 
-def clamp(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-    low, high = ev.scalar(args[1]).values, ev.scalar(args[2]).values
-    clamped = _clamped(ev.vector(args[0]), low, high)
+def clamp(ev: Evaluator, call: Call) -> Value:
+    low, high = ev.scalar(call.args[1]).values, ev.scalar(call.args[2]).values
+    clamped = _clamped(ev.floats(call.args[0]), low, high)
     return Vector(
         labels=clamped.labels,
         values=clamped.values,
@@ -50,12 +50,12 @@ def clamp(ev: Evaluator, args: tuple[Node, ...]) -> Value:
     )
 
 
-def clamp_max(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-    return _clamped(ev.vector(args[0]), None, ev.scalar(args[1]).values)
+def clamp_max(ev: Evaluator, call: Call) -> Value:
+    return _clamped(ev.floats(call.args[0]), None, ev.scalar(call.args[1]).values)
 
 
-def clamp_min(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-    return _clamped(ev.vector(args[0]), ev.scalar(args[1]).values, None)
+def clamp_min(ev: Evaluator, call: Call) -> Value:
+    return _clamped(ev.floats(call.args[0]), ev.scalar(call.args[1]).values, None)
 
 
 def _clamped(of: Vector, low: Floats | None, high: Floats | None) -> Vector:
@@ -67,17 +67,17 @@ def _clamped(of: Vector, low: Floats | None, high: Floats | None) -> Vector:
     return renamed(of, values)
 
 
-def round_to(ev: Evaluator, args: tuple[Node, ...]) -> Value:
+def round_to(ev: Evaluator, call: Call) -> Value:
     """Round to the nearest multiple of the second argument, halves up."""
-    of = ev.vector(args[0])
+    of = ev.floats(call.args[0])
     with np.errstate(all="ignore"):
-        inverse = 1.0 / (ev.scalar(args[1]).values if len(args) > 1 else 1.0)
+        inverse = 1.0 / (ev.scalar(call.args[1]).values if len(call.args) > 1 else 1.0)
         return renamed(of, np.floor(of.values * inverse + 0.5) / inverse)
 
 
-def max_of(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-    return Scalar(values=np.maximum(ev.scalar(args[0]).values, ev.scalar(args[1]).values))
+def max_of(ev: Evaluator, call: Call) -> Value:
+    return Scalar(values=np.maximum(ev.scalar(call.args[0]).values, ev.scalar(call.args[1]).values))
 
 
-def min_of(ev: Evaluator, args: tuple[Node, ...]) -> Value:
-    return Scalar(values=np.minimum(ev.scalar(args[0]).values, ev.scalar(args[1]).values))
+def min_of(ev: Evaluator, call: Call) -> Value:
+    return Scalar(values=np.minimum(ev.scalar(call.args[0]).values, ev.scalar(call.args[1]).values))

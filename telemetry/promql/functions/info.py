@@ -11,7 +11,7 @@ from telemetry.promql import nodes
 from telemetry.promql.errors import bad_query, query_failed
 from telemetry.promql.matchers import Matcher, MatchOp, matches
 from telemetry.promql.matching import merge
-from telemetry.promql.values import Value, Vector
+from telemetry.promql.values import Value, Vector, take
 
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Winners = dict[lb.Labels, dict[str, "Ints"]]
 """Identifying labels, to name of an info metric, to each step's row of it, or `_NONE`."""
 
 
-def info(ev: Evaluator, args: tuple[nodes.Node, ...]) -> Value:
+def info(ev: Evaluator, call: nodes.Call) -> Value:
     """
     Add labels of info metrics to each series that has some.
 
@@ -35,16 +35,19 @@ def info(ev: Evaluator, args: tuple[nodes.Node, ...]) -> Value:
         InvalidInput: QUERY_FAILED: two info series disagree; QUERY_INVALID.
 
     """
-    base = ev.vector(args[0])
+    base = ev.vector(call.args[0])
     given: tuple[Matcher, ...] = ()
-    if len(args) > 1:
-        if not isinstance(args[1], nodes.Selector) or len(args[1].selection) != 1:
+    if len(call.args) > 1:
+        if not isinstance(call.args[1], nodes.Selector) or len(call.args[1].selection) != 1:
             raise bad_query("info() takes one set of matchers as its second argument")
-        given = args[1].selection[0]
+        given = call.args[1].selection[0]
     data = tuple(m for m in given if m.name != lb.NAME)
     names = _name_matchers([m for m in given if m.name == lb.NAME])
-    selector = nodes.Selector((names + data,), _reference(args[0]) or nodes.When())
-    infos, sampled = ev.selected(selector)
+    selector = nodes.Selector((names + data,), _reference(ev, call.args[0]) or nodes.When())
+    infos, sampled, _ = ev.selected(selector)
+    if infos.is_native.any():
+        wrong = lb.text(infos.labels[int(infos.is_native.any(axis=1).argmax())])
+        raise query_failed(f"this should be an info metric, with float samples: {wrong}")
     winners = _winners(infos, sampled)
     itself = _satisfy([lb.get(labels, lb.NAME) for labels in base.labels], names)
     keeps_bare = all(matches([""], matcher)[0] for matcher in data)
@@ -71,6 +74,7 @@ def info(ev: Evaluator, args: tuple[nodes.Node, ...]) -> Value:
                 len(rows), ev.times.size
             ),
             drop_name=base.drop_name[of],
+            native=take(base, of).native,
         )
     )
 
@@ -91,7 +95,7 @@ def _satisfy(values: Sequence[str], conditions: Sequence[Matcher]) -> Bools:
     return found
 
 
-def _reference(node: nodes.Node) -> nodes.When | None:
+def _reference(ev: Evaluator, node: nodes.Node) -> nodes.When | None:
     """Return which time the first selector in *node* looks at: its info series' time too."""
     match node:
         case nodes.Selector():
@@ -99,16 +103,17 @@ def _reference(node: nodes.Node) -> nodes.When | None:
         case nodes.Range():
             return node.selector.when
         case nodes.Subquery():
-            inner = _reference(node.expr)
+            inner = _reference(ev, node.expr)
             if inner is None or inner.at is not None:
                 return inner
-            return nodes.When(offset_ms=inner.offset_ms + node.when.offset_ms, at=node.when.at)
-        case nodes.Negate() | nodes.Aggregate():
-            return _reference(node.expr)
+            offset = ev.query.ms(inner.offset) + ev.query.ms(node.when.offset)
+            return nodes.When(offset=offset, at=node.when.at)
+        case nodes.Unary() | nodes.Aggregate():
+            return _reference(ev, node.expr)
         case nodes.Binary():
-            return _reference(node.left) or _reference(node.right)
+            return _reference(ev, node.left) or _reference(ev, node.right)
         case nodes.Call():
-            return next((found for arg in node.args if (found := _reference(arg))), None)
+            return next((found for arg in node.args if (found := _reference(ev, arg))), None)
         case _:
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.promql.evaluate import Evaluator
-    from telemetry.promql.nodes import Node
+    from telemetry.promql.nodes import Call
 
-Args = tuple["Node", ...]
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})|(\\)")
 _GROUP = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)|\(\?P?<(\w+)>", re.DOTALL)
 _DIGITS = re.compile(r"(\d+)")
 
 
-def label_replace(ev: Evaluator, args: Args) -> Value:
+def label_replace(ev: Evaluator, call: Call) -> Value:
     """
     Set a label from a regular expression over another's value.
 
@@ -34,8 +34,8 @@ def label_replace(ev: Evaluator, args: Args) -> Value:
         InvalidInput: QUERY_FAILED: The expression is malformed, or series become equal.
 
     """
-    of = ev.vector(args[0])
-    target, replacement, source, pattern = (ev.text(arg) for arg in args[1:5])
+    of = ev.vector(call.args[0])
+    target, replacement, source, pattern = (ev.text(arg) for arg in call.args[1:5])
     if not target:
         raise query_failed(f"invalid destination label name in label_replace(): {target}")
     values = [lb.get(labels, source) for labels in of.labels]
@@ -66,7 +66,7 @@ def _rewrite(replacement: str, pattern: str) -> str:
     return _REFERENCE.sub(reference, replacement)
 
 
-def label_join(ev: Evaluator, args: Args) -> Value:
+def label_join(ev: Evaluator, call: Call) -> Value:
     """
     Set a label to other labels' values, joined.
 
@@ -74,8 +74,8 @@ def label_join(ev: Evaluator, args: Args) -> Value:
         InvalidInput: QUERY_FAILED: Series become equal.
 
     """
-    of = ev.vector(args[0])
-    target, separator, *sources = (ev.text(arg) for arg in args[1:])
+    of = ev.vector(call.args[0])
+    target, separator, *sources = (ev.text(arg) for arg in call.args[1:])
     for source in sources:
         if not source:
             raise query_failed(f"invalid source label name in label_join(): {source}")
@@ -90,45 +90,46 @@ def label_join(ev: Evaluator, args: Args) -> Value:
 
 def _relabelled(of: Vector, labels: list[lb.Labels], target: str, changed: np.ndarray) -> Vector:
     drop = of.drop_name & ~changed if target == lb.NAME else of.drop_name
-    return merge(Vector(labels=labels, values=of.values, present=of.present, drop_name=drop))
+    return merge(replace(of, labels=labels, drop_name=drop))
 
 
-def sort(ev: Evaluator, args: Args) -> Value:
-    return _by_value(ev, args, descending=False)
+def sort(ev: Evaluator, call: Call) -> Value:
+    return _by_value(ev, call, descending=False)
 
 
-def sort_desc(ev: Evaluator, args: Args) -> Value:
-    return _by_value(ev, args, descending=True)
+def sort_desc(ev: Evaluator, call: Call) -> Value:
+    return _by_value(ev, call, descending=True)
 
 
-def _by_value(ev: Evaluator, args: Args, *, descending: bool) -> Vector:
-    of = ev.vector(args[0])
+def _by_value(ev: Evaluator, call: Call, *, descending: bool) -> Vector:
+    of = ev.floats(call.args[0])
     if not ev.query.is_instant:
-        _warn_of_range(ev)
+        _warn_of_range(ev, call)
         return of
     column = of.values[:, 0] if of.values.shape[1] else np.zeros(0)
     return take(of, np.argsort(-column if descending else column, kind="stable"))
 
 
-def _warn_of_range(ev: Evaluator) -> None:
+def _warn_of_range(ev: Evaluator, call: Call) -> None:
     ev.query.warn(
-        "sort is ineffective for range queries since results are always ordered by labels"
+        "sort is ineffective for range queries since results are always ordered by labels",
+        call.at,
     )
 
 
-def sort_by_label(ev: Evaluator, args: Args) -> Value:
-    return _by_label(ev, args, descending=False)
+def sort_by_label(ev: Evaluator, call: Call) -> Value:
+    return _by_label(ev, call, descending=False)
 
 
-def sort_by_label_desc(ev: Evaluator, args: Args) -> Value:
-    return _by_label(ev, args, descending=True)
+def sort_by_label_desc(ev: Evaluator, call: Call) -> Value:
+    return _by_label(ev, call, descending=True)
 
 
-def _by_label(ev: Evaluator, args: Args, *, descending: bool) -> Vector:
-    of = ev.vector(args[0])
-    names = [ev.text(arg) for arg in args[1:]]
+def _by_label(ev: Evaluator, call: Call, *, descending: bool) -> Vector:
+    of = ev.vector(call.args[0])
+    names = [ev.text(arg) for arg in call.args[1:]]
     if not ev.query.is_instant:
-        _warn_of_range(ev)
+        _warn_of_range(ev, call)
         return of
     keys = [_natural_key(labels, names) for labels in of.labels]
     rows = sorted(range(len(keys)), key=keys.__getitem__, reverse=descending)

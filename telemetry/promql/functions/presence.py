@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from telemetry.promql.kernels import Bools
 
 
-def absent(ev: Evaluator, args: tuple[nodes.Node, ...]) -> Value:
-    return _one_where(args[0], np.logical_not(ev.vector(args[0]).present.any(axis=0)))
+def absent(ev: Evaluator, call: nodes.Call) -> Value:
+    return _one_where(call.args[0], np.logical_not(ev.vector(call.args[0]).present.any(axis=0)))
 
 
-def absent_over_time(ev: Evaluator, args: tuple[nodes.Node, ...]) -> Value:
-    windows = ev.windows(args[0])
+def absent_over_time(ev: Evaluator, call: nodes.Call) -> Value:
+    windows = ev.windows(call.args[0])
     lo, hi = kernels.bounds(windows.ts, windows.offsets, windows.ends, windows.range_ms)
-    return _one_where(args[0], np.logical_not((hi > lo).any(axis=0)))
+    return _one_where(call.args[0], np.logical_not((hi > lo).any(axis=0)))
 
 
 def _one_where(node: nodes.Node, missing: Bools) -> Value:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,3 +89,57 @@ def none() -> Histograms:
         bounds_offsets=start,
         bounds=floats,
     )
+
+
+def concatenated(pools: Sequence[Histograms]) -> Histograms:
+    """Return the rows of all *pools*, one behind the other."""
+    pools = [pool for pool in pools if pool.schema.size]
+    if not pools:
+        return none()
+    if len(pools) == 1:
+        return pools[0]
+    columns = {}
+    for name in Histograms._fields:
+        parts = [getattr(pool, name) for pool in pools]
+        if name.endswith("_offsets"):
+            ends = np.cumsum([part[-1] for part in parts])
+            shifts = [0, *ends[:-1].tolist()]
+            parts = [part[1:] + shift for part, shift in zip(parts, shifts, strict=True)]
+            parts.insert(0, np.zeros(1, np.int64))
+        columns[name] = np.concatenate(parts)
+    return Histograms(**columns)
+
+
+def select(pool: Histograms, rows: Ints) -> Histograms:
+    """Return these *rows* of *pool*, in their order."""
+    columns = {name: getattr(pool, name)[rows] for name in _PER_ROW}
+    for side, parts in _SIDES.items():
+        offsets = getattr(pool, f"{side}_offsets")
+        first, sizes = offsets[rows], np.diff(offsets)[rows]
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+        picked = np.arange(ends[-1]) + np.repeat(first - ends[:-1], sizes)
+        columns[f"{side}_offsets"] = ends
+        for part in parts:
+            columns[part] = getattr(pool, part)[picked]
+    return Histograms(**columns)
+
+
+_PER_ROW = ("schema", "hint", "zero_threshold", "zero_count", "counts", "sums")
+_SIDES = {"pos": ("pos_index", "pos"), "neg": ("neg_index", "neg"), "bounds": ("bounds",)}
+
+
+def owned(pool: Histograms) -> Histograms:
+    """Return *pool* as kernels take it: other types or layouts would have them compiled anew."""
+    kinds = dict.fromkeys(("schema", "hint", *(f"{side}_offsets" for side in _SIDES)), np.int64)
+    indexes = {"pos_index": np.int32, "neg_index": np.int32}
+    return Histograms(
+        *(
+            np.require(column, kinds.get(name, indexes.get(name, np.float64)), ["C", "W"])
+            for name, column in zip(Histograms._fields, pool, strict=True)
+        )
+    )
+
+
+def forgotten(pool: Histograms) -> Histograms:
+    """Return *pool* without hints: the histograms no longer follow one another."""
+    return pool._replace(hint=np.where(pool.hint == Hint.GAUGE, pool.hint, Hint.UNKNOWN))

@@ -4,6 +4,8 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from tests.scenarios.telemetry_query.histogram import Histogram, added, parse
+
 
 COMMAND = re.compile(r"^(load(?:_with_nhcb)?|clear|eval\w*)\b\s*(.*)$")
 INSTANT = re.compile(r"^instant\s+(?:at\s+(\S+))?\s+(.+)$", re.DOTALL)
@@ -19,10 +21,9 @@ UNITS_MS = {
     "y": 31_536_000_000,
 }
 STALE = "stale"
-NATIVE = "native"
 
-Point = float | str | None
-"""A value, `STALE`, `NATIVE` (a native histogram), or None where nothing is."""
+Point = float | Histogram | str | None
+"""A value, a native histogram, `STALE`, or None where nothing is."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -34,8 +35,11 @@ class Load:
     line: int
     interval_ms: int
     with_native_buckets: bool
-    series: list[tuple[Labels, list[Point], bool]] = field(default_factory=list)
-    """Labels, points, and whether the line gives start timestamps instead of values."""
+    series: list[tuple[Labels, list[Point], list[Point]]] = field(default_factory=list)
+    """Labels, points, and how much earlier than each, in milliseconds, its counter began."""
+
+    starts: dict[Labels, list[Point]] = field(default_factory=dict)
+    """Those of the lines to come."""
 
 
 @dataclass
@@ -88,7 +92,7 @@ def read(text: str) -> list[Command]:
         if found:
             commands.append(_command(number, found[1], found[2]))
         elif isinstance(commands[-1], Load):
-            commands[-1].series.append(_loaded(line))
+            _loaded(commands[-1], line)
         elif isinstance(commands[-1], Eval):
             _expected(commands[-1], line)
     return commands
@@ -132,11 +136,12 @@ def _expected(command: Eval, line: str) -> None:
     command.expects.append(Expect(found[1], found[2] or "", found[3].strip()))
 
 
-def _loaded(line: str) -> tuple[Labels, list[Point], bool]:
+def _loaded(load: Load, line: str) -> None:
     labels, rest = series_name(line)
     if rest.startswith("@st"):
-        return labels, [], True
-    return labels, points(rest), False
+        load.starts[labels] = spans(rest.removeprefix("@st"))
+    else:
+        load.series.append((labels, points(rest), load.starts.pop(labels, [])))
 
 
 def series_name(line: str) -> tuple[Labels, str]:
@@ -176,28 +181,60 @@ def _unquoted(text: str) -> str:
 def points(text: str) -> list[Point]:
     """Return the points that `1 2+3x4 _ stale {{...}}` stands for."""
     out: list[Point] = []
-    text = re.sub(r"\{\{.*?\}\}(?:[-+]\{\{.*?\}\})?", NATIVE, text)
-    for word in text.split():
-        found = re.fullmatch(r"(.+?)x(\d+)", word)
-        body, times = (found[1], int(found[2])) if found else (word, None)
-        if body == "_":
-            out += [None] * (times or 1)
-        elif body in (STALE, NATIVE):
-            out += [body] * ((times or 0) + 1)
+    for word in re.findall(r"(?:\{\{.*?\}\}|[^\s{])+", text):
+        if word.startswith("{{"):
+            out += _histograms(word)
         else:
-            step = re.fullmatch(r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|\w+))([-+].+)", body)
-            if found and step and number(body) is None:
-                first, by = number(step[1]), number(step[2])
-                assert first is not None, word
-                assert by is not None, word
-                value = first
-                for _ in range((times or 0) + 1):
-                    out.append(value)
-                    value += by
-            else:
-                value = number(body)
-                assert value is not None, word
-                out += [value] * ((times or 0) + 1)
+            out += _floats(word)
+    return out
+
+
+def _histograms(word: str) -> list[Point]:
+    found = re.fullmatch(r"\{\{(.*?)\}\}(?:([-+])\{\{(.*?)\}\})?(?:x(\d+))?", word)
+    assert found, word
+    value, times = parse(found[1]), int(found[4] or 0)
+    out: list[Point] = [value]
+    for _ in range(times):
+        if found[2]:
+            value = added(value, parse(found[3]), 1.0 if found[2] == "+" else -1.0)
+        out.append(value)
+    return out
+
+
+def _floats(word: str) -> list[Point]:
+    found = re.fullmatch(r"(.+?)x(\d+)", word)
+    body, times = (found[1], int(found[2])) if found else (word, None)
+    if body == "_":
+        return [None] * (times or 1)
+    if body == STALE:
+        return [body] * ((times or 0) + 1)
+    step = re.fullmatch(r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|\w+))([-+].+)", body)
+    value = number(body)
+    if not (found and step and value is None):
+        assert value is not None, word
+        return [value] * ((times or 0) + 1)
+    first, by = number(step[1]), number(step[2])
+    assert first is not None, word
+    assert by is not None, word
+    out: list[Point] = []
+    for _ in range((times or 0) + 1):
+        out.append(first)
+        first += by
+    return out
+
+
+def spans(text: str) -> list[Point]:
+    """Return the lengths that `_ -30s-1mx2 0` stands for, in milliseconds."""
+    out: list[Point] = []
+    for word in text.split():
+        found = re.fullmatch(r"([-+]?[^-+x]+)([-+][^x]+)?(?:x(\d+))?", word)
+        assert found, word
+        times = int(found[3] or 0)
+        if found[1] == "_":
+            out += [None] * (times or 1)
+            continue
+        value, by = float(duration_ms(found[1])), float(duration_ms(found[2] or "0"))
+        out += [value + i * by for i in range(times + 1)]
     return out
 
 

@@ -1,0 +1,150 @@
+"""Functions of what changes within a window: `rate` and its kin, `changes` and `resets`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from telemetry.promql import edges, folds, kernels, notes, windows
+from telemetry.promql import labels as lb
+from telemetry.promql.native import rates
+from telemetry.promql.nodes import Edge
+
+
+if TYPE_CHECKING:
+    from telemetry.promql.evaluate import Evaluator
+    from telemetry.promql.kernels import Bools, Ints
+    from telemetry.promql.nodes import Call
+    from telemetry.promql.values import Value, Windows
+
+_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
+
+
+def rate(ev: Evaluator, call: Call) -> Value:
+    return _extrapolated(ev, call, is_counter=True, is_rate=True)
+
+
+def increase(ev: Evaluator, call: Call) -> Value:
+    return _extrapolated(ev, call, is_counter=True, is_rate=False)
+
+
+def delta(ev: Evaluator, call: Call) -> Value:
+    return _extrapolated(ev, call, is_counter=False, is_rate=False)
+
+
+def _extrapolated(ev: Evaluator, call: Call, *, is_counter: bool, is_rate: bool) -> Value:
+    given = ev.windows(call.args[0])
+    at = call.args[0].at
+    parts = windows.split(ev, given)
+    of = given if parts is None else parts.floats
+    if given.edge is not None:
+        lo, hi = windows.bounds(ev, of) if parts is None else (parts.float_lo, parts.float_hi)
+        values, present = edges.edged(
+            of.ts, of.values, lo, hi, of.ends, of.range_ms, given.edge is Edge.SMOOTHED,
+            is_counter, is_rate,
+        )  # fmt: skip
+    else:
+        values, present, overlap = kernels.extrapolated(
+            of.ts, of.values, windows.starts(of), of.offsets, of.ends, of.range_ms,
+            is_counter, is_rate,
+        )  # fmt: skip
+        if overlap.any():
+            notes.overlapping(ev, of, overlap, at)
+    if parts is not None:
+        present &= ~parts.mixed
+    if is_counter:
+        _doubt_counters(ev, call, given, present)
+    if parts is None:
+        return windows.result(given, values, present)
+    lo, hi = parts.native_lo, np.where(parts.mixed, parts.native_lo, parts.native_hi)
+    notes.mixed(ev, given, parts.mixed, at)
+    natives = parts.natives
+    if given.edge is not None:
+        pool, rows, flags = rates.edged(
+            parts.pool, parts.histogram, natives.ts, lo, hi, of.ends, of.range_ms,
+            given.edge is Edge.SMOOTHED, is_counter, is_rate,
+        )  # fmt: skip
+    else:
+        pool, rows, flags = rates.extrapolated(
+            parts.pool, parts.histogram, natives.ts, windows.starts(natives), lo, hi,
+            of.ends, of.range_ms, is_counter, is_rate,
+        )  # fmt: skip
+    notes.flagged(ev, given, flags, at)
+    return windows.both(given, values, present, pool, rows)
+
+
+def _doubt_counters(ev: Evaluator, call: Call, of: Windows, present: Bools) -> None:
+    sampled = np.flatnonzero(present.any(axis=1)).tolist()
+    names = {lb.get(of.labels[i], lb.NAME) for i in sampled}
+    for name in sorted(names):
+        if name and not name.endswith(_COUNTER_SUFFIXES):
+            ev.query.inform(
+                "metric might not be a counter, name does not end in "
+                f'_total/_sum/_count/_bucket: "{name}"',
+                call.args[0].at,
+            )
+
+
+def irate(ev: Evaluator, call: Call) -> Value:
+    return _instantaneous(ev, call, is_rate=True)
+
+
+def idelta(ev: Evaluator, call: Call) -> Value:
+    return _instantaneous(ev, call, is_rate=False)
+
+
+def _instantaneous(ev: Evaluator, call: Call, *, is_rate: bool) -> Value:
+    of = ev.windows(call.args[0])
+    lo, hi = windows.bounds(ev, of)
+    last = np.where(hi - lo >= 2, hi - 1, -1)
+    native_last = np.full_like(last, -1)
+    mixed = np.zeros(last.shape, np.bool_)
+    if of.histogram is not None and of.histogram.size:
+        there = last >= 0
+        now, before = of.histogram[last] >= 0, of.histogram[np.maximum(last - 1, 0)] >= 0
+        mixed = there & (now != before)
+        native_last = np.where(there & now & before, last, -1)
+        last = np.where(there & ~now & ~before, last, -1)
+        notes.mixed(ev, of, mixed, call.args[0].at)
+    values, present = kernels.instantaneous(of.ts, of.values, windows.starts(of), last, is_rate)
+    if is_rate:
+        _doubt_counters(ev, call, of, present)
+    if of.histogram is None or of.pool is None:
+        return windows.result(of, values, present)
+    pool, rows, flags = rates.instantaneous(
+        of.pool, of.histogram, of.ts, windows.starts(of), native_last, is_rate
+    )
+    notes.flagged(ev, of, flags, call.args[0].at)
+    return windows.both(of, values, present, pool, rows)
+
+
+def changes(ev: Evaluator, call: Call) -> Value:
+    return _transitions(ev, call, resets=False)
+
+
+def resets(ev: Evaluator, call: Call) -> Value:
+    return _transitions(ev, call, resets=True)
+
+
+def _transitions(ev: Evaluator, call: Call, *, resets: bool) -> Value:
+    of = ev.windows(call.args[0])
+    lo, hi = _anchored(ev, of)
+    if of.histogram is not None and of.pool is not None:
+        values, present = rates.transitions(
+            of.pool, of.histogram, of.ts, windows.starts(of), of.values, lo, hi, resets
+        )
+        return windows.result(of, values, present)
+    if resets and of.starts is not None:
+        values, present = kernels.resets(of.ts, of.values, of.starts, lo, hi)
+        return windows.result(of, values, present)
+    fold = folds.Fold.RESETS if resets else folds.Fold.CHANGES
+    values, present = folds.fold_windows(int(fold), of.ts, of.values, lo, hi)
+    return windows.result(of, values, present)
+
+
+def _anchored(ev: Evaluator, of: Windows) -> tuple[Ints, Ints]:
+    lo, hi = windows.bounds(ev, of)
+    if of.edge is Edge.ANCHORED:
+        return edges.anchored(of.ts, lo, hi, of.ends, of.range_ms)
+    return lo, hi
