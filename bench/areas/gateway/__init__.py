@@ -12,13 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOMS: tuple[str, ...] = (
-    *("changes", "mixed", "fanout", "series"),
+    *("changes", "mixed", "fanout", "series", "revocation"),
     *("sovereign", "cost", "quotas", "strict"),
 )
 """Modules of this package, in the order they run; each has `measure(report)`."""
-
-ASIDE: tuple[str, ...] = ("revocation",)
-"""Rooms that run only if they are named: not yet reliable."""
 
 
 def measure(only: Sequence[str] = ()) -> Report:
@@ -29,12 +26,12 @@ def measure(only: Sequence[str] = ()) -> Report:
         SystemExit: A room isn't there.
 
     """
-    unknown = sorted(set(only) - {*ROOMS, *ASIDE})
+    unknown = sorted(set(only) - set(ROOMS))
     if unknown:
         raise SystemExit(f"bench: no room {', '.join(unknown)}; there are {', '.join(ROOMS)}")
     report = Report("gateway")
-    for room in (*ROOMS, *ASIDE):
-        if room in only or (not only and room in ROOMS):
+    for room in ROOMS:
+        if not only or room in only:
             print(f"gateway: {room}", flush=True)
             importlib.import_module(f"{__name__}.{room}").measure(report)
     return report
