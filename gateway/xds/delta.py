@@ -101,6 +101,10 @@ class DeltaSubscription:
             return None
         self._refused.forget_gone(target, absences)
         names = self._look_at(target, absences)
+        if not names and not self._suspects and not self._unanswered:
+            # The common case by far: nothing of this type differs.
+            self._seen, self._absences = target, absences
+            return None
         self._adopt(names, target)
         due = self._due(names, target)
         missing = sorted(self._missing(names, target, absences))
