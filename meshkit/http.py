@@ -29,6 +29,7 @@ async def listening(
     tls: ssl.SSLContext,
     unix_socket: Path | None = None,
     grace: timedelta,
+    unpack: bool = True,
 ) -> AsyncIterator[int]:
     """
     Serve *app* for as long as the block runs; yields the bound TCP port.
@@ -38,12 +39,18 @@ async def listening(
         tls: Must demand the peer's certificate.
         unix_socket: In a folder that only the operator can enter; None: none.
         grace: How long requests under way may take in the end.
+        unpack: Whether compressed bodies are unpacked before the handlers see them.
 
     Raises:
         OSError: The address is taken, or not ours.
 
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace.total_seconds())
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=grace.total_seconds(),
+        auto_decompress=unpack,
+    )
     await runner.setup()
     try:
         host, _, port = address.rpartition(":")

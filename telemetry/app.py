@@ -18,6 +18,7 @@ from telemetry.head import gauges
 from telemetry.head.head import Head, warm
 from telemetry.head.refill import Refill
 from telemetry.http.api import make_app
+from telemetry.intake.http import HttpIntake
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process
@@ -25,7 +26,7 @@ from telemetry.intake.service import serve_otlp
 from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
-from telemetry.policy import POLICY
+from telemetry.policy import POLICY, SENDERS
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
 from telemetry.scan.scanner import Scanner
@@ -92,6 +93,8 @@ async def serve(
         )
         gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
+        rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
+        stack.push_async_callback(_settle, rest)
         port = await stack.enter_async_context(
             _answering(settings, workload, pipeline, Reader(sessions))
         )
@@ -118,12 +121,15 @@ async def _answering(
     serve_queries(server, queries)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(queries.close)
+        http = make_app(queries)
+        HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
         api = listening(
-            make_app(queries),
+            http,
             address=settings.http_listen,
             tls=workload.server_ssl_context(),
             unix_socket=settings.http_unix_socket,
             grace=settings.shutdown_grace,
+            unpack=False,
         )
         try:
             http_port = await stack.enter_async_context(api)

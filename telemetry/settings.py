@@ -23,8 +23,8 @@ class Settings(MeshSettings):
     http_unix_socket: Path | None = None
     """Unix socket of the same API without TLS, for whoever may open it."""
 
-    message_bytes_max: Annotated[int, Range(64 * 1024, 64 * 1024 * 1024)] = 16 * 1024 * 1024
-    """Largest OTLP request."""
+    message_bytes_max: Annotated[int, Range(64 * 1024, 64 * 1024 * 1024)] = 64 * 1024 * 1024
+    """Largest request of telemetry, as it comes and unpacked."""
 
     segment_age: Annotated[timedelta, Range(0.05, 60)] = timedelta(seconds=1)
     """How long what was acknowledged may take to be found."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiohttp import web
+
 from meshkit.errors import PermissionDenied
 from meshkit.http import peer_of
 
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from meshkit.identity import SpiffeId
 
 ALLOWED = frozenset({"operator", "gateway"})
 """Services that may ask; people come as `operator`."""
+
+SELF_GUARDED: web.AppKey[frozenset[str]] = web.AppKey("self_guarded", frozenset)
+"""Paths of the application whose handlers check for themselves, and answer errors their own way."""
 
 
 def check(request: web.Request) -> SpiffeId:

@@ -14,13 +14,14 @@ from telemetry.scan.shapes import Signal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from telemetry.head.extract import Columns
     from telemetry.head.head import Head
     from telemetry.intake.ledger import Ledger
     from telemetry.load.series import SeriesCatalog
     from telemetry.log.writer import LogWriter
+    from telemetry.scan.batch import Batch
     from telemetry.scan.scanner import Scan, Scanner
 
 _ON_THREAD_FROM = 64 * 1024
@@ -34,6 +35,9 @@ class Accepted:
     refused: int
     message: str
     """Why some were refused; empty if none was."""
+
+    written: Mapping[str, int]
+    """How many samples, histograms and exemplars were stored, of metrics."""
 
 
 class Intake:
@@ -92,7 +96,9 @@ class Intake:
             self._catalog.notice(scan.new_series)
             self._head.learn(scan.new_series)
             try:
-                await self._log.append(signal, seal(request, tenant, received_ns), scan.rows)
+                await self._log.append(
+                    signal, seal(request, tenant, received_ns), scan.rows, scan.batch
+                )
             except Overloaded as error:
                 self._ledger.refused[signal, error.reason] += scan.items
                 raise
@@ -107,7 +113,9 @@ class Intake:
             self._ledger.refused[signal, reason.name] += count
         self._ledger.stored[signal] += scan.stored
         message = ", ".join(f"{count} {reason.name}" for reason, count in scan.refused.items())
-        return Accepted(refused=scan.items - scan.stored, message=message)
+        return Accepted(
+            refused=scan.items - scan.stored, message=message, written=_written(scan.batch)
+        )
 
     def _judge(
         self, signal: Signal, request: bytes, received_ns: int, tenant: str
@@ -129,4 +137,15 @@ class Intake:
         return Accepted(
             refused=scan.items,
             message=f"{scan.items} SERIES_LIMIT: at most {self._series_max} series are kept",
+            written=_written(None),
         )
+
+
+def _written(batch: Batch | None) -> Mapping[str, int]:
+    if batch is None:
+        return {"samples": 0, "histograms": 0, "exemplars": 0}
+    return {
+        "samples": batch.samples.shape[1],
+        "histograms": batch.histograms.shape[1],
+        "exemplars": len(batch.exemplars),
+    }

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from telemetry.intake.answers import ANSWERS
+from telemetry.intake.tenants import TENANT_HEADER, tenant_of
 from telemetry.scan.shapes import Signal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from google.protobuf.message import Message
 
     from meshkit.serving import GrpcServer
-    from telemetry.intake.intake import Accepted, Intake
+    from telemetry.intake.intake import Intake
 
 SERVICES = {
     Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
@@ -41,10 +36,12 @@ def _register(handler: grpc.GenericRpcHandler, server: grpc.aio.Server) -> None:
 
 
 def _handler(intake: Intake, signal: Signal) -> grpc.GenericRpcHandler:
-    answer = _ANSWERS[signal]
+    answer = ANSWERS[signal]
+    header = TENANT_HEADER.lower()
 
-    async def export(request: bytes, _: object) -> Message:
-        return answer(await intake.accept(signal, request))
+    async def export(request: bytes, context: Any) -> Message:
+        told = (str(v) for k, v in context.invocation_metadata() or () if k == header)
+        return answer(await intake.accept(signal, request, tenant_of(next(told, ""))))
 
     return grpc.method_handlers_generic_handler(
         SERVICES[signal],
@@ -56,34 +53,3 @@ def _handler(intake: Intake, signal: Signal) -> grpc.GenericRpcHandler:
             )
         },
     )
-
-
-def _metrics(accepted: Accepted) -> Message:
-    response = ExportMetricsServiceResponse()
-    if accepted.refused:
-        response.partial_success.rejected_data_points = accepted.refused
-        response.partial_success.error_message = accepted.message
-    return response
-
-
-def _logs(accepted: Accepted) -> Message:
-    response = ExportLogsServiceResponse()
-    if accepted.refused:
-        response.partial_success.rejected_log_records = accepted.refused
-        response.partial_success.error_message = accepted.message
-    return response
-
-
-def _traces(accepted: Accepted) -> Message:
-    response = ExportTraceServiceResponse()
-    if accepted.refused:
-        response.partial_success.rejected_spans = accepted.refused
-        response.partial_success.error_message = accepted.message
-    return response
-
-
-_ANSWERS: dict[Signal, Callable[[Accepted], Message]] = {
-    Signal.METRICS: _metrics,
-    Signal.LOGS: _logs,
-    Signal.TRACES: _traces,
-}

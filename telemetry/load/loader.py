@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from meshkit.errors import InvalidInput
+from telemetry.load.deltas import Deltas, has_deltas
+from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
+from telemetry.scan.shapes import AS_ROWS
 from telemetry.store.sessions import StoreFailed
 
 
@@ -24,11 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from telemetry.intake.ledger import Ledger
+    from telemetry.load.rows import Rows
     from telemetry.load.series import SeriesCatalog
     from telemetry.log.records import Record
     from telemetry.log.segments import Mended
     from telemetry.log.writer import LogWriter
-    from telemetry.scan.scanner import Scanner
+    from telemetry.scan.batch import Batch
+    from telemetry.scan.scanner import Scan, Scanner
     from telemetry.store.sessions import Sessions
 
 log = structlog.get_logger()
@@ -63,6 +68,7 @@ class Loader:
         self._scanner = scanner
         self._catalog = catalog
         self._ledger = ledger
+        self._deltas = Deltas(sessions)
         self._left = leftovers(folder)
         for segment in self._left:
             writer.adopt(segment)
@@ -92,7 +98,9 @@ class Loader:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
         self._ledger.quarantined_bytes += mended.quarantined_bytes
         for record in mended.records:
-            segment.rows += await self._judge_again(segment, mended, record)
+            scan = await self._judge_again(segment, mended, record)
+            segment.rows += scan.rows if scan else 0
+        segment.batches = None
         found = await self._count(segment)
         log.info(
             "segment_left",
@@ -115,6 +123,12 @@ class Loader:
 
     async def _load(self, segment: Segment) -> None:
         """Load *segment*; what ClickHouse refuses in it is quarantined, other faults wait."""
+        if segment.signal in AS_ROWS:
+            batches = segment.batches
+            if batches is None:
+                batches = await self._read_again(segment)
+            await self._load_rows(segment, batches)
+            return
         wait_s = _RETRY_FIRST_S
         by_record = False
         tried = False
@@ -142,6 +156,71 @@ class Loader:
             log.error("ledger_differs", segment=segment.number, rows=rows, expected=segment.rows)
         self._writer.release(segment)
 
+    async def _load_rows(self, segment: Segment, batches: list[Batch]) -> None:
+        """Load the rows of *segment*, which are *batches*; faults wait."""
+        wait_s = _RETRY_FIRST_S
+        rows: Rows | None = None
+        tried = False
+        while batches:
+            try:
+                if tried:
+                    await self._delete(segment)
+                await self._catalog.store()
+                if rows is None:
+                    rows = await self._added_up(batches)
+                loaded = await self._insert_rows(segment, rows)
+            except StoreFailed as error:
+                log.warning(
+                    "load_failed", segment=segment.number, code=error.code, error=str(error)[:500]
+                )
+                tried = True
+                await asyncio.sleep(wait_s)
+                wait_s = min(_RETRY_MOST_S, wait_s * 2)
+            else:
+                self._ledger.rows_loaded[segment.signal] += loaded
+                if loaded != segment.rows:
+                    log.error(
+                        "ledger_differs",
+                        segment=segment.number,
+                        rows=loaded,
+                        expected=segment.rows,
+                    )
+                break
+        self._writer.release(segment)
+
+    async def _added_up(self, batches: list[Batch]) -> Rows:
+        """Return the rows of *batches* with their deltas added up. Once for each segment."""
+        rows = await asyncio.to_thread(joined, batches)
+        if has_deltas(rows.samples):
+            await self._deltas.ready()
+            self._deltas.add_up(rows.samples)
+        return rows
+
+    async def _insert_rows(self, segment: Segment, rows: Rows) -> int:
+        files = await asyncio.to_thread(write, rows, segment.path)
+        try:
+            loaded = 0
+            for file in files:
+                loaded += await self._sessions.insert(file.insert(segment.number))
+            return loaded
+        finally:
+            for file in files:
+                file.path.unlink()
+
+    async def _read_again(self, segment: Segment) -> list[Batch]:
+        """Return the rows of the records of *segment*; what is no request is quarantined."""
+        mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=False)
+        batches = []
+        for record in mended.records:
+            scan = await self._judge_again(segment, mended, record)
+            if scan is None:
+                keep(self._quarantine, segment, record, mended.data)
+                self._ledger.quarantined_bytes += record.end - record.start
+                log.error("record_quarantined", segment=segment.number)
+            elif scan.batch is not None:
+                batches.append(scan.batch)
+        return batches
+
     async def _insert(self, segment: Segment) -> int:
         return await self._sessions.insert(insert(segment.signal, segment.number, segment.path))
 
@@ -167,32 +246,37 @@ class Loader:
             first = await self._load_part(segment, mended, part[:half])
             return first + await self._load_part(segment, mended, part[half:])
         keep(self._quarantine, segment, part[0], mended.data)
-        rows = await self._judge_again(segment, mended, part[0])
+        scan = await self._judge_again(segment, mended, part[0])
+        rows = scan.rows if scan else 0
         self._ledger.quarantined_rows[segment.signal] += rows
         self._ledger.quarantined_bytes += part[0].end - part[0].start
         log.error("record_quarantined", segment=segment.number, rows=rows)
         return 0
 
-    async def _judge_again(self, segment: Segment, mended: Mended, record: Record) -> int:
-        """Return how many rows a logged *record* makes, and notice its series."""
+    async def _judge_again(self, segment: Segment, mended: Mended, record: Record) -> Scan | None:
+        """Return what a logged *record* holds, and notice its series; None: it is unreadable."""
         request = mended.data[record.body : record.body + record.request_bytes]
         try:
             scan = await asyncio.to_thread(
                 self._scanner.judge, segment.signal, request, record.received_ns, record.tenant
             )
         except InvalidInput:
-            return 0  # An older scanner let it in. If it can't be loaded, it is quarantined.
+            return None  # An older scanner let it in. If it can't be loaded, it is quarantined.
         self._catalog.notice(scan.new_series)
-        return scan.rows
+        return scan
 
     async def _count(self, segment: Segment) -> int:
-        answer = await self._sessions.execute(
-            f"SELECT count() FROM {TABLES[segment.signal]} WHERE segment = {segment.number}"
-        )
-        return int(answer)
+        found = 0
+        for table in TABLES[segment.signal]:
+            answer = await self._sessions.execute(
+                f"SELECT count() FROM {table} WHERE segment = {segment.number}"
+            )
+            found += int(answer)
+        return found
 
     async def _delete(self, segment: Segment) -> None:
-        await self._sessions.execute(
-            f"DELETE FROM {TABLES[segment.signal]} WHERE segment = {segment.number}"
-            " SETTINGS lightweight_deletes_sync = 2"
-        )
+        for table in TABLES[segment.signal]:
+            await self._sessions.execute(
+                f"DELETE FROM {table} WHERE segment = {segment.number}"
+                " SETTINGS lightweight_deletes_sync = 2"
+            )

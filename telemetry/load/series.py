@@ -13,7 +13,8 @@ from telemetry.store.model import Limits
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from telemetry.scan.scanner import NewSeries, Scanner
+    from telemetry.scan.described import NewSeries
+    from telemetry.scan.scanner import Scanner
     from telemetry.store.sessions import Sessions
 
 _ROWS_PER_INSERT = 10_000
@@ -57,7 +58,7 @@ class SeriesCatalog:
             lines = "\n".join(json.dumps(_row(one), ensure_ascii=False) for one in rows)
             await self._sessions.execute(
                 "INSERT INTO series (tenant, name, metric, series_id, labels, kind, unit,"
-                f" description, otlp_name) FORMAT JSONEachRow\n{lines}"
+                f" description, otlp_name, delta) FORMAT JSONEachRow\n{lines}"
             )
             del self._waiting[: len(rows)]
 
@@ -73,4 +74,5 @@ def _row(series: NewSeries) -> dict[str, object]:
         "unit": series.unit,
         "description": series.description,
         "otlp_name": series.otlp_name,
+        "delta": series.delta,
     }

@@ -1,8 +1,8 @@
 """
-The statements that load one log segment into its table.
+The statements that load one segment of logs or traces into its table.
 
-They refuse what telemetry/scan/ refuses, by the same rules, and make the same series ids of the
-same bytes. Only the source differs where the store is a cluster: `input()` instead of `file()`.
+ClickHouse reads the segment itself. They refuse what telemetry/scan/ refuses, by the same rules.
+Only the source differs where the store is a cluster: `input()` instead of `file()`.
 """
 
 # ruff: noqa: S608 - what is put in are constants, numbers and quoted paths
@@ -11,44 +11,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from telemetry.scan.points import FUTURE_NS, PAST_NS, Part
+from telemetry.scan.points import FUTURE_NS, PAST_NS
 from telemetry.scan.shapes import Signal
 from telemetry.store.sessions import quote
 
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schema"
 
-TABLES = {Signal.METRICS: "samples", Signal.LOGS: "logs", Signal.TRACES: "spans"}
-
-_STALE = "reinterpretAsFloat64(toUInt64(9218868437227405314))"  # model.STALE_NAN_BITS
-_INFINITY = "toUInt64(9218868437227405312)"
-
-_NUMBER_POINTS = """Array(Tuple(
-    time_unix_nano UInt64, as_double Nullable(Float64), as_int Nullable(Int64),
-    attributes Array(String), flags UInt64))"""
-_METRICS = f"""
-    resource_metrics Array(Tuple(
-        resource Tuple(attributes Array(String)),
-        scope_metrics Array(Tuple(metrics Array(Tuple(
-            name String,
-            unit String,
-            gauge Tuple(data_points {_NUMBER_POINTS}),
-            sum Tuple(
-                data_points {_NUMBER_POINTS}, aggregation_temporality Int64, is_monotonic UInt64),
-            histogram Tuple(
-                data_points Array(Tuple(
-                    time_unix_nano UInt64, count UInt64, sum Nullable(Float64),
-                    bucket_counts Array(UInt64), explicit_bounds Array(Float64),
-                    attributes Array(String), flags UInt64)),
-                aggregation_temporality Int64),
-            summary Tuple(data_points Array(Tuple(
-                time_unix_nano UInt64, count UInt64, sum Float64,
-                quantile_values Array(Tuple(quantile Float64, value Float64)),
-                attributes Array(String), flags UInt64)))
-        ))))
-    )),
-    tenant String,
-    received_unix_nano UInt64"""
+_METRICS = ("samples", "histograms", "exemplars")
+TABLES = {
+    Signal.METRICS: _METRICS,
+    Signal.REMOTE_WRITE: _METRICS,
+    Signal.REMOTE_WRITE_2: _METRICS,
+    Signal.LOGS: ("logs",),
+    Signal.TRACES: ("spans",),
+}
+"""The tables that a signal's segments are loaded into."""
 
 _VALUE = """Tuple(
     string_value String, bool_value UInt64, int_value Int64, double_value Float64,
@@ -88,13 +66,14 @@ _TRACES = f"""
 
 
 def insert(signal: Signal, segment: int, file: Path) -> str:
-    """Return the statement that loads *file*, the log's segment number *segment*."""
-    select = {Signal.METRICS: _samples, Signal.LOGS: _logs, Signal.TRACES: _spans}[signal]
-    structure = {Signal.METRICS: _METRICS, Signal.LOGS: _LOGS, Signal.TRACES: _TRACES}[signal]
+    """Return the statement that loads *file*, the log's segment number *segment*, of records."""
+    select = {Signal.LOGS: _logs, Signal.TRACES: _spans}[signal]
+    structure = {Signal.LOGS: _LOGS, Signal.TRACES: _TRACES}[signal]
+    (table,) = TABLES[signal]
     source = f"file({quote(str(file))}, Protobuf, $${structure}$$)"
     schema = quote(f"{SCHEMAS / signal}.proto:Export")
     return (
-        f"INSERT INTO {TABLES[signal]} {select(source, segment)}"
+        f"INSERT INTO {table} {select(source, segment)}"
         f" SETTINGS format_schema = {schema}, input_format_protobuf_oneof_presence = 1"
         ", max_threads = 1, max_insert_threads = 1, max_query_size = 1000000"
         ", max_partitions_per_insert_block = 0"
@@ -107,93 +86,6 @@ def _in_time(time: str) -> str:
         f"({time} = 0 OR ({time} >= received_unix_nano - {PAST_NS}"
         f" AND {time} <= received_unix_nano + {FUTURE_NS}))"
     )
-
-
-_SERIES = "intHash64(base + arraySum(arrayMap(a -> xxHash64(a), p.attributes)))"
-_POINT_TIME = "if(p.time_unix_nano = 0, received_unix_nano, p.time_unix_nano)"
-_ENDED = "bitAnd(p.flags, 1) = 1"
-
-
-def _part(part: Part, bits: str = "") -> str:
-    """Return the SQL of the id of a point's *part*; *bits* are its bound's or quantile's."""
-    whole = f"intHash64({_SERIES} + {part.value})"
-    return f"intHash64(bitXor({whole}, {bits}))" if bits else whole
-
-
-def _number_rows() -> str:
-    return f"""arrayMap(
-        p -> ({_SERIES}, {_POINT_TIME}, multiIf({_ENDED}, {_STALE},
-            isNotNull(p.as_double), assumeNotNull(p.as_double),
-            toFloat64(assumeNotNull(p.as_int)))),
-        arrayFilter(
-            p -> {_in_time("p.time_unix_nano")}
-                AND (isNotNull(p.as_double) OR isNotNull(p.as_int) OR {_ENDED}),
-            numbers))"""
-
-
-def _histogram_rows() -> str:
-    return f"""arrayFlatten(arrayMap(
-        p -> arrayMap(
-            r -> (r.1, {_POINT_TIME}, if({_ENDED}, {_STALE}, r.2)),
-            arrayConcat(
-                [({_part(Part.COUNT)}, toFloat64(p.count)),
-                 ({_part(Part.BUCKET, _INFINITY)}, toFloat64(p.count))],
-                if(isNotNull(p.sum), [({_part(Part.SUM)}, assumeNotNull(p.sum))], []),
-                arrayMap(
-                    (bound, cumulated) -> (
-                        {_part(Part.BUCKET, "reinterpretAsUInt64(bound)")}, toFloat64(cumulated)),
-                    p.explicit_bounds,
-                    arraySlice(arrayCumSum(p.bucket_counts), 1, length(p.explicit_bounds))))),
-        arrayFilter(
-            p -> {_in_time("p.time_unix_nano")}
-                AND (length(p.bucket_counts) = length(p.explicit_bounds) + 1
-                    OR (empty(p.bucket_counts) AND empty(p.explicit_bounds))),
-            histograms)))"""
-
-
-def _summary_rows() -> str:
-    return f"""arrayFlatten(arrayMap(
-        p -> arrayMap(
-            r -> (r.1, {_POINT_TIME}, if({_ENDED}, {_STALE}, r.2)),
-            arrayConcat(
-                [({_part(Part.SUM)}, p.sum), ({_part(Part.COUNT)}, toFloat64(p.count))],
-                arrayMap(
-                    q -> ({_part(Part.QUANTILE, "reinterpretAsUInt64(q.quantile)")}, q.value),
-                    p.quantile_values))),
-        arrayFilter(p -> {_in_time("p.time_unix_nano")}, summaries)))"""
-
-
-def _samples(source: str, segment: int) -> str:
-    rows = f"arrayConcat({_number_rows()}, {_histogram_rows()}, {_summary_rows()})"
-    return f"""(metric, series_id, ts_ms, value, segment)
-    SELECT metric, row.1, intDiv(row.2, 1000000), row.3, {segment}
-    FROM (
-        SELECT metric, arrayJoin({rows}) AS row
-        FROM (
-            SELECT
-                received_unix_nano,
-                xxHash64(m.name) AS metric,
-                arrayConcat(
-                    m.gauge.data_points,
-                    if(m.sum.aggregation_temporality = 2, m.sum.data_points, [])) AS numbers,
-                if(m.histogram.aggregation_temporality = 2, m.histogram.data_points, [])
-                    AS histograms,
-                m.summary.data_points AS summaries,
-                multiIf(
-                    notEmpty(m.gauge.data_points), 1,
-                    notEmpty(m.sum.data_points), if(m.sum.is_monotonic != 0, 2, 3),
-                    notEmpty(m.histogram.data_points), 4, 5) AS kind,
-                intHash64(target + intHash64(metric + intHash64(xxHash64(m.unit) + kind))) AS base
-            FROM (
-                SELECT
-                    received_unix_nano,
-                    intHash64(arraySum(arrayMap(a -> xxHash64(a), rm.resource.attributes))
-                        + xxHash64(tenant)) AS target,
-                    arrayJoin(arrayFlatten(arrayMap(s -> s.metrics, rm.scope_metrics))) AS m
-                FROM (
-                    SELECT tenant, received_unix_nano, arrayJoin(resource_metrics) AS rm
-                    FROM {source}))
-            WHERE m.name != ''))"""
 
 
 def _text(value: str) -> str:

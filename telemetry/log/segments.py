@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from telemetry.log.records import Damage, Record, read
@@ -12,6 +12,8 @@ from telemetry.scan.shapes import Signal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from telemetry.scan.batch import Batch
 
 _RESERVED = 1_000
 """Numbers reserved at once: a number is never used twice, whatever was deleted."""
@@ -30,7 +32,12 @@ class Segment:
     path: Path
     size: int = 0
     rows: int = 0
-    """Rows it will make in its table."""
+    """Rows it will make in its tables."""
+
+    batches: list[Batch] | None = field(default_factory=list)
+    """Those rows, of metrics; None: they must be read from the file."""
+
+    batch_bytes: int = 0
 
 
 class Numbers:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from telemetry.scan.batch import Batch
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLimits:
@@ -40,6 +42,9 @@ class LogLimits:
     log_bytes_max: int = 2 * 1024 * 1024 * 1024
     """All that is on disk and not loaded yet."""
 
+    batch_bytes_max: int = 256 * 1024 * 1024
+    """Rows of it that are kept in memory; those beyond are read from the log again."""
+
 
 class LogBroken(Exception):
     """An fsync failed: what is on disk is unknown, so this process must not go on."""
@@ -50,6 +55,7 @@ class _Waiting:
     signal: Signal
     record: bytes
     rows: int
+    batch: Batch | None
     done: asyncio.Future[None]
 
 
@@ -75,6 +81,7 @@ class LogWriter:
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._log_bytes = 0
+        self._batch_bytes = 0
         self._open: dict[Signal, _Open] = {}
         self._wake = asyncio.Event()
         self._close_now: list[asyncio.Future[None]] = []
@@ -89,9 +96,13 @@ class LogWriter:
         """Count in a *segment* of an earlier run."""
         self._log_bytes += segment.size
 
-    async def append(self, signal: Signal, record: bytes, rows: int) -> None:
+    async def append(
+        self, signal: Signal, record: bytes, rows: int, batch: Batch | None = None
+    ) -> None:
         """
         Write *record*; returns once it is durable.
+
+        Its rows, if they are at hand, come along as *batch*.
 
         Cancelled, it may be written all the same.
 
@@ -107,7 +118,7 @@ class LogWriter:
                 "The log is full of what is not loaded yet; send it again.",
                 retry_after=timedelta(seconds=5),
             )
-        waiting = _Waiting(signal, record, rows, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(signal, record, rows, batch, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._waiting_bytes += len(record)
         self._wake.set()
@@ -146,6 +157,7 @@ class LogWriter:
         """Delete a loaded *segment*."""
         segment.path.unlink()
         self._log_bytes -= segment.size
+        self._batch_bytes -= segment.batch_bytes
 
     async def _step(self) -> None:
         batch, self._waiting = self._waiting, []
@@ -182,11 +194,29 @@ class LogWriter:
                 if not one.done.done():
                     one.done.set_exception(refusal)
             return
-        self._open[signal].segment.rows += sum(one.rows for one in records)
+        segment = self._open[signal].segment
+        segment.rows += sum(one.rows for one in records)
         self._log_bytes += sum(len(one.record) for one in records)
+        self._keep(segment, [one.batch for one in records])
         for one in records:
             if not one.done.done():
                 one.done.set_result(None)
+
+    def _keep(self, segment: Segment, batches: Sequence[Batch | None]) -> None:
+        """Keep the rows of *segment* at hand, unless some are missing or there are too many."""
+        if segment.batches is None:
+            return
+        at_hand = [one for one in batches if one is not None]
+        size = sum(one.nbytes for one in at_hand)
+        too_many = self._batch_bytes + size > self._limits.batch_bytes_max
+        if too_many or len(at_hand) != len(batches):
+            segment.batches = None
+            self._batch_bytes -= segment.batch_bytes
+            segment.batch_bytes = 0
+            return
+        segment.batches.extend(at_hand)
+        segment.batch_bytes += size
+        self._batch_bytes += size
 
     def _write_blocking(self, signal: Signal, records: list[bytes]) -> None:
         """Write and fsync, or leave the segment as it was and raise OSError."""

@@ -7,7 +7,8 @@ What we decided where the specification leaves a choice:
   `_`; then the unit as a word (`s` -> `seconds`, `By/s` -> `bytes_per_second`), unless the name
   has it already; then `_total` for a monotonic sum and `_ratio` for a gauge of unit `1`.
   Annotations in braces (`{request}`) are no unit.
-- Histograms are classic ones: `_bucket` with `le`, `_count`, `_sum`. Summaries: `quantile`.
+- Histograms are classic ones: `_bucket` with `le`, `_count`, `_sum`. Exponential ones are native:
+  one series without a suffix. Summaries: `quantile`.
 - `service.namespace/service.name` is `job`, `service.instance.id` is `instance`; no other
   resource attribute and no scope becomes a label.
 - Labels: characters other than letters, digits and `_` become `_`; a leading digit gets `key_`.
@@ -22,7 +23,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from telemetry.scan.points import Kind
+from telemetry.scan.sink import Kind
 
 
 if TYPE_CHECKING:

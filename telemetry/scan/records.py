@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.scan.points import Count, in_time
+from telemetry.scan.points import in_time
+from telemetry.scan.sink import COUNTS, Count
 from telemetry.scan.wire import compiled, field, number64
 
 
@@ -54,7 +55,7 @@ def _span(data: Bytes, start: int, stop: int, received: np.uint64) -> int:
 @compiled
 def scan_records(data: Bytes, received: np.uint64, spans: bool) -> NDArray[np.int64]:  # noqa: FBT001
     """Return counts by `Count` of a checked request of logs, or of traces if *spans*."""
-    counts = np.zeros(9, np.int64)
+    counts = np.zeros(COUNTS, np.int64)
     at = 0
     while at < data.shape[0]:
         number, begin, at = field(data, at, data.shape[0])

@@ -1,51 +1,56 @@
-"""One OTLP request judged: is it well-formed, what will be stored, which series are new."""
+"""One request judged: is it well-formed, what will be stored, which series are new."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from meshkit.errors import InvalidInput
-from telemetry.scan import names
+from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
+from telemetry.scan.described import NewSeries, describe
+from telemetry.scan.exponential import scan_exponentials
 from telemetry.scan.hashing import find, insert_all, xxhash64
-from telemetry.scan.points import NEW_FIELDS, Count, Kind, Part, scan_metrics
+from telemetry.scan.metrics import list_metrics
+from telemetry.scan.points import scan_histograms, scan_numbers, scan_summaries
 from telemetry.scan.records import scan_records
-from telemetry.scan.shapes import Signal, shapes
-from telemetry.scan.wire import Fault, check, field
+from telemetry.scan.remote import scan_remote_write, scan_remote_write_2
+from telemetry.scan.remote_described import BadLabels, describe_remote
+from telemetry.scan.shapes import AS_ROWS, Signal, shapes
+from telemetry.scan.sink import PLACES, Count, Kind, New, Place
+from telemetry.scan.wire import Fault, check
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
+    from telemetry.scan.sink import Sink
     from telemetry.scan.wire import Bytes
 
 MESSAGES_MAX = 2_000_000
 """Most fields in one request: 2 bytes on the wire can be 100 in the loader's memory."""
 
+OTLP = frozenset({Signal.METRICS, Signal.LOGS, Signal.TRACES})
+
+_SCANNERS = {
+    Signal.REMOTE_WRITE: scan_remote_write,
+    Signal.REMOTE_WRITE_2: scan_remote_write_2,
+}
+_POINT_SCANNERS = (
+    ({Kind.GAUGE, Kind.COUNTER, Kind.UPDOWN}, scan_numbers),
+    ({Kind.HISTOGRAM}, scan_histograms),
+    ({Kind.SUMMARY}, scan_summaries),
+    ({Kind.EXPONENTIAL}, scan_exponentials),
+)
+"""Each is compiled when the first of its metrics comes, or before, by `warm_rest`."""
+
 _TABLE_START = 1 << 14
 _EMPTY = np.zeros(0, np.uint8)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSeries:
-    """A series seen for the first time, as its row in the table `series`."""
-
-    tenant: str
-    name: str
-    metric: int
-    series_id: int
-    labels: dict[str, str]
-    kind: Kind
-    unit: str
-    description: str
-    otlp_name: str
+_NO_METRICS = np.zeros(2, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +63,14 @@ class Scan:
     rows: int
     """Rows that the loader will make: a histogram's point is several."""
 
+    folded: int
+    """Items stored under a series that stands for many."""
+
     refused: dict[Count, int]
     new_series: list[NewSeries]
+
+    batch: Batch | None
+    """The rows themselves, of a request of metrics."""
 
     @property
     def stored(self) -> int:
@@ -71,12 +82,13 @@ class Scanner:
     """
     Judges requests, and remembers which series are known.
 
-    `judge` may run on any thread; it reads what `learn`, called on one thread, replaces.
+    `judge` may run on any thread; it reads what `learn` and `fold`, called on one thread, replace.
     """
 
     def __init__(self) -> None:
         self._known = np.zeros(_TABLE_START, np.uint64)
         self._count = 0
+        self._folds = (_NO_METRICS, _NO_METRICS)
 
     @property
     def series(self) -> int:
@@ -96,6 +108,17 @@ class Scanner:
         self._count += insert_all(table, keys[keys != 0])
         self._known = table
 
+    def fold(self, keys: dict[int, int]) -> None:
+        """Fold unknown series of the metrics in *keys* (by `NewSeries.group`), by the key there."""
+        room = 2
+        while len(keys) * 2 > room:
+            room *= 2
+        over, fold = np.zeros(room, np.uint64), np.zeros(room, np.uint64)
+        for group, key in keys.items():
+            at = -1 - find(over, np.uint64(group))
+            over[at], fold[at] = group, key
+        self._folds = (over, fold)
+
     def is_known(self, series_id: int) -> bool:
         """Whether the series is known."""
         return bool(find(self._known, np.uint64(series_id)) >= 0)
@@ -105,7 +128,8 @@ class Scanner:
         Check and count *request*.
 
         Raises:
-            InvalidInput: `MALFORMED_OTLP`: the bytes can't be read, by us or by the store.
+            InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`: the bytes can't be read, by
+                us or by the store.
 
         """
         data = np.frombuffer(request, np.uint8)
@@ -113,113 +137,94 @@ class Scanner:
         fault, offset = check(data, tables.kinds, tables.children, tables.groups, MESSAGES_MAX)
         if fault:
             raise InvalidInput(
-                "MALFORMED_OTLP",
-                "The request is not well-formed OTLP.",
+                "MALFORMED_OTLP" if signal in OTLP else "MALFORMED_REMOTE_WRITE",
+                "The request can't be read.",
                 fault=Fault(fault).name,
                 offset=str(offset),
             )
+        batch = None
         new_series: list[NewSeries] = []
         received = np.uint64(received_ns)
-        if signal is Signal.METRICS:
-            counts, new = self._scan_metrics(data, received, tenant)
-            new_series = list(_describe(request, data, new, tenant))
+        if signal in AS_ROWS:
+            sink = self._scan_rows(signal, data, received, tenant)
+            counts = sink.counts
+            batch = batch_of(request, data, sink)
+            counts[Count.ROWS] = batch.rows
+            new_series = _described(signal, request, data, sink, tenant)
         else:
             counts = scan_records(data, received, signal is Signal.TRACES)
         return Scan(
             items=int(counts[Count.ITEMS]),
             rows=int(counts[Count.ROWS]),
+            folded=int(counts[Count.FOLDED]),
             refused={one: int(counts[one]) for one in Count if one >= Count.TIME and counts[one]},
             new_series=new_series,
+            batch=batch,
         )
 
-    def _scan_metrics(
-        self, data: Bytes, received: np.uint64, tenant: str
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    def _scan_rows(self, signal: Signal, data: Bytes, received: np.uint64, tenant: str) -> Sink:
         name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
         tenant_hash = np.uint64(xxhash64(name, 0, len(name)))  # numba returns plain ints
-        new = np.zeros((64, NEW_FIELDS), np.uint64)
-        counts, filled = scan_metrics(data, tenant_hash, received, self._known, new)
-        if filled > len(new):
-            new = np.zeros((filled, NEW_FIELDS), np.uint64)
-            counts, filled = scan_metrics(data, tenant_hash, received, self._known, new)
-        _, first = np.unique(new[:filled, 0], return_index=True)
-        return counts, new[first]
+        over, fold = self._folds
+        known = self._known
+
+        def scan(room: Room) -> Sink:
+            sink = empty_sink(room, known, over, fold)
+            if signal is Signal.METRICS:
+                metrics = list_metrics(data, tenant_hash, received)
+                kinds = set(metrics[:, Place.KIND].tolist())
+                for scanned, points in _POINT_SCANNERS:
+                    if kinds & scanned:
+                        points(data, metrics, sink)
+            else:
+                _SCANNERS[signal](data, tenant_hash, received, sink)
+            return sink
+
+        room = Room.of(len(data))
+        sink = scan(room)
+        return sink if room.fits(sink) else scan(Room.wanted(sink))
 
     def warm(self) -> None:
-        """Load or compile every scanner; the first time on a machine takes ten seconds."""
-        for signal in Signal:
+        """Load or compile what most requests need; the first time on a machine takes a while."""
+        for signal in (Signal.METRICS, Signal.LOGS, Signal.TRACES):
             self.judge(signal, b"", 1)
+        self._warm_points({Kind.GAUGE})
         self.learn([])
+        self.fold({1: 1})
+        self.fold({})
         self.is_known(1)
 
+    def warm_rest(self) -> None:
+        """Load or compile all the others, so that no sender waits for it. On a thread of its own."""
+        self._warm_points(set(Kind))
+        for signal in _SCANNERS:
+            self.judge(signal, b"", 1)
 
-def _describe(
-    request: bytes, data: Bytes, new: NDArray[np.uint64], tenant: str
-) -> Iterator[NewSeries]:
-    """Read the labels of new series, a request's parts once each."""
+    def _warm_points(self, kinds: set[Kind]) -> None:
+        sink = empty_sink(Room.of(0), self._known, *self._folds)
+        nothing = np.zeros((0, PLACES), np.uint64)
+        for scanned, points in _POINT_SCANNERS:
+            if kinds & scanned:
+                points(_EMPTY, nothing, sink)
+
+
+def _described(
+    signal: Signal, request: bytes, data: Bytes, sink: Sink, tenant: str
+) -> list[NewSeries]:
+    """Return the series that a scan found new, each once."""
+    new: NDArray[np.uint64] = sink.new[: sink.filled[1]]
+    if not len(new):
+        return []
+    _, first = np.unique(new[:, New.SERIES], return_index=True)
     try:
-        targets: dict[int, dict[str, str]] = {}
-        headers: dict[int, tuple[str, str, str]] = {}
-        for row in new.tolist():
-            series_id, metric, kind_number, part_number, bits = row[:5]
-            resource, resource_end, start, stop, point, point_end = row[5:]
-            kind, part = Kind(kind_number), Part(part_number)
-            if resource not in targets:
-                targets[resource] = names.target_labels(
-                    _attributes(request, data, resource, resource_end, 1)
-                )
-            if start not in headers:
-                headers[start] = _header(request, data, start, stop)
-            otlp_name, description, unit = headers[start]
-            name = names.metric_name(otlp_name, unit, kind)
-            suffix = {Part.SUM: "_sum", Part.COUNT: "_count", Part.BUCKET: "_bucket"}.get(part, "")
-            attributes = _attributes(
-                request, data, point, point_end, 9 if kind is Kind.HISTOGRAM else 7
-            )
-            labels = names.point_labels(attributes) | targets[resource]
-            if part in {Part.BUCKET, Part.QUANTILE}:
-                (bound,) = struct.unpack("<d", struct.pack("<Q", bits))
-                key = "le" if part is Part.BUCKET else "quantile"
-                labels[key] = names.number_text(bound)
-            labels["__name__"] = f"{name}{suffix}"
-            yield NewSeries(
-                tenant=tenant,
-                name=labels["__name__"],
-                metric=metric,
-                series_id=series_id,
-                labels=dict(sorted(labels.items())),
-                kind=kind,
-                unit=unit,
-                description=description,
-                otlp_name=otlp_name,
-            )
+        if signal in OTLP:
+            return list(describe(request, data, new[first], tenant))
+        return list(describe_remote(signal, request, data, new[first], tenant))
     except (DecodeError, UnicodeDecodeError):
         raise InvalidInput(
-            "MALFORMED_OTLP", "A name or an attribute is not UTF-8.", fault="ENCODING"
+            "MALFORMED_OTLP" if signal in OTLP else "MALFORMED_REMOTE_WRITE",
+            "A name or an attribute is not UTF-8.",
+            fault="ENCODING",
         ) from None
-
-
-def _payloads(data: Bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (number, start, stop) of the fields of the message at `data[start:stop]`."""
-    at = start
-    while at < stop:
-        number, begin, at = field(data, at, stop)
-        yield number, begin, at
-
-
-def _attributes(request: bytes, data: Bytes, start: int, stop: int, number: int) -> list[KeyValue]:
-    return [
-        KeyValue.FromString(request[begin:end])
-        for found, begin, end in _payloads(data, start, stop)
-        if found == number
-    ]
-
-
-def _header(request: bytes, data: Bytes, start: int, stop: int) -> tuple[str, str, str]:
-    """Return (name, description, unit) of a Metric."""
-    texts = {
-        number: request[begin:end].decode()
-        for number, begin, end in _payloads(data, start, stop)
-        if number <= 3
-    }
-    return texts.get(1, ""), texts.get(2, ""), texts.get(3, "")
+    except BadLabels as error:
+        raise InvalidInput("MALFORMED_REMOTE_WRITE", str(error), fault="LABELS") from None

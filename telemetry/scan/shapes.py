@@ -1,7 +1,7 @@
 """
 The shapes of OTLP's messages, as tables for the checker.
 
-They hold every field that is loaded (telemetry/schema/*.proto) or read here; whatever else a
+They hold every field that is read here or loaded (telemetry/schema/*.proto); whatever else a
 request carries is skipped. A shape is a number; `Shapes.root` is the request itself.
 """
 
@@ -18,14 +18,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FIELD_MAX = 16
+FIELD_MAX = 17
 """Highest field number a shape knows."""
 
 OWN_FIELDS_FROM = 15000
 """Field numbers from here on belong to our log; no client may send them."""
 
-SKIPPED, VARINT, FIXED64, BYTES, FIXED32, MESSAGE, PACKED64 = range(7)
-"""Kinds of fields. PACKED64: repeated fixed64 or double, packed or not."""
+SKIPPED, VARINT, FIXED64, BYTES, FIXED32, MESSAGE, PACKED64, PACKED_VARINT = range(8)
+"""Kinds of fields. PACKED64: repeated fixed64 or double, packed or not; PACKED_VARINT likewise."""
 
 
 class Signal(StrEnum):
@@ -34,6 +34,12 @@ class Signal(StrEnum):
     METRICS = "metrics"
     LOGS = "logs"
     TRACES = "traces"
+    REMOTE_WRITE = "remote_write"
+    REMOTE_WRITE_2 = "remote_write_2"
+
+
+AS_ROWS = frozenset({Signal.METRICS, Signal.REMOTE_WRITE, Signal.REMOTE_WRITE_2})
+"""Signals whose rows the scanner makes; of the others ClickHouse reads the log itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ _FIXED64 = Field(FIXED64)
 _BYTES = Field(BYTES)
 _MANY_BYTES = Field(BYTES, repeated=True)
 _PACKED64 = Field(PACKED64, repeated=True)
+_PACKED_VARINT = Field(PACKED_VARINT, repeated=True)
 
 
 def _one(shape: str) -> Field:
@@ -91,7 +98,49 @@ _VALUES: dict[str, dict[int, Field]] = {
     "resource": {1: _many("key_value")},
 }
 
+_REMOTE_HISTOGRAM = {
+    1: _choice(VARINT),
+    2: _choice(FIXED64),
+    3: _FIXED64,
+    4: _VARINT,
+    5: _FIXED64,
+    6: _VARINT,
+    7: _FIXED64,
+    8: _many("span"),
+    9: _PACKED_VARINT,
+    10: _PACKED64,
+    11: _many("span"),
+    12: _PACKED_VARINT,
+    13: _PACKED64,
+    14: _VARINT,
+    15: _VARINT,
+    16: _PACKED64,
+    17: _VARINT,
+}
+
 SHAPES: dict[Signal, dict[str, dict[int, Field]]] = {
+    Signal.REMOTE_WRITE: {
+        "export": {1: _many("series")},
+        "series": {1: _many("label"), 2: _many("sample"), 4: _many("histogram")},
+        "label": {1: _BYTES, 2: _BYTES},
+        "sample": {1: _FIXED64, 2: _VARINT},
+        "histogram": _REMOTE_HISTOGRAM,
+        "span": {1: _VARINT, 2: _VARINT},
+    },
+    Signal.REMOTE_WRITE_2: {
+        "export": {4: _MANY_BYTES, 5: _many("series")},
+        "series": {
+            1: _PACKED_VARINT,
+            2: _many("sample"),
+            3: _many("histogram"),
+            5: _one("metadata"),
+            6: _VARINT,
+        },
+        "sample": {1: _FIXED64, 2: _VARINT, 3: _VARINT},
+        "histogram": _REMOTE_HISTOGRAM,
+        "span": {1: _VARINT, 2: _VARINT},
+        "metadata": {1: _VARINT, 3: _VARINT, 4: _VARINT},
+    },
     Signal.METRICS: {
         "export": {1: _many("resource_metrics")},
         "resource_metrics": {1: _one("resource"), 2: _many("scope_metrics")},
@@ -110,25 +159,52 @@ SHAPES: dict[Signal, dict[str, dict[int, Field]]] = {
         "gauge": {1: _many("number")},
         "sum": {1: _many("number"), 2: _VARINT, 3: _VARINT},
         "histogram": {1: _many("histogram_point"), 2: _VARINT},
-        "exponential": {1: _MANY_BYTES},
+        "exponential": {1: _many("exponential_point"), 2: _VARINT},
         "summary": {1: _many("summary_point")},
         "number": {
+            2: _FIXED64,
             3: _FIXED64,
             4: _choice(FIXED64),
+            5: _many("exemplar"),
             6: _choice(FIXED64),
             7: _MANY_BYTES,
             8: _VARINT,
         },
         "histogram_point": {
+            2: _FIXED64,
             3: _FIXED64,
             4: _FIXED64,
             5: _FIXED64,
             6: _PACKED64,
             7: _PACKED64,
+            8: _many("exemplar"),
             9: _MANY_BYTES,
             10: _VARINT,
         },
+        "exponential_point": {
+            1: _MANY_BYTES,
+            2: _FIXED64,
+            3: _FIXED64,
+            4: _FIXED64,
+            5: _FIXED64,
+            6: _VARINT,
+            7: _FIXED64,
+            8: _one("buckets"),
+            9: _one("buckets"),
+            10: _VARINT,
+            11: _many("exemplar"),
+            14: _FIXED64,
+        },
+        "buckets": {1: _VARINT, 2: _PACKED_VARINT},
+        "exemplar": {
+            2: _FIXED64,
+            3: _choice(FIXED64),
+            4: _BYTES,
+            5: _BYTES,
+            6: _choice(FIXED64),
+        },
         "summary_point": {
+            2: _FIXED64,
             3: _FIXED64,
             4: _FIXED64,
             5: _FIXED64,

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from telemetry.scan.shapes import (
     BYTES,
@@ -23,6 +26,7 @@ from telemetry.scan.shapes import (
     MESSAGE,
     OWN_FIELDS_FROM,
     PACKED64,
+    PACKED_VARINT,
     SKIPPED,
     VARINT,
 )
@@ -74,6 +78,44 @@ def compiled(function: F) -> F:
     return cast("F", numba.njit(cache=True, nogil=True)(function))
 
 
+_in_code: Any = intrinsic
+"""An intrinsic is called without its first argument, which its own types don't say."""
+
+
+@_in_code
+def _float_of(_context: Any, _bits: Any) -> Any:  # type: ignore[untyped-decorator]
+    """Make a float of 64 bits, in compiled code."""
+
+    def cast_it(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.uint64), cast_it
+
+
+@_in_code
+def _bits_of(_context: Any, _number: Any) -> Any:  # type: ignore[untyped-decorator]
+    """Make 64 bits of a float, in compiled code."""
+
+    def cast_it(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.uint64(types.float64), cast_it
+
+
+@compiled
+def as_float(bits: np.uint64) -> float:
+    """Return the float whose bits these are."""
+    value: float = _float_of(bits)
+    return value
+
+
+@compiled
+def as_bits(number: float) -> np.uint64:
+    """Return the bits of a float."""
+    bits: np.uint64 = _bits_of(number)
+    return bits
+
+
 @compiled
 def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Return the varint at *at* and where it ends; -1 if cut off, -2 if over 64 bits."""
@@ -114,6 +156,34 @@ def _check_scalar(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int, 
         stop = start + np.int64(length)  # type: ignore[assignment]  # numba's ints are int64
         return 0, start, stop
     return _GROUP, at, at
+
+
+@compiled
+def _varints(data: Bytes, start: int, stop: int) -> int:
+    """Return how many varints there are from *start* to *stop*; -1 if one is bad or cut off."""
+    count = 0
+    at = start
+    while at < stop:
+        _, at = varint(data, at, stop)
+        if at < 0:
+            return -1
+        count += 1
+    return count
+
+
+@compiled
+def _right(kind: int, wire: int) -> bool:
+    """Whether fields of *kind* have the wire type *wire*."""
+    if kind == PACKED64:
+        return wire == 1 or wire == 2
+    if kind == PACKED_VARINT:
+        return wire == 0 or wire == 2
+    return (
+        (kind == VARINT and wire == 0)
+        or (kind == FIXED64 and wire == 1)
+        or (kind == FIXED32 and wire == 5)
+        or ((kind == BYTES or kind == MESSAGE) and wire == 2)
+    )
 
 
 @compiled
@@ -164,19 +234,15 @@ def check(
         if seen[depth] & bit:
             return _REPEATED, at
         seen[depth] |= bit
-        if kind == PACKED64:
-            if wire == 2 and (stop - start) % 8 != 0:
-                return _BAD_LENGTH, at
-            right = wire == 1 or wire == 2
-        else:
-            right = (
-                (kind == VARINT and wire == 0)
-                or (kind == FIXED64 and wire == 1)
-                or (kind == FIXED32 and wire == 5)
-                or ((kind == BYTES or kind == MESSAGE) and wire == 2)
-            )
-        if not right:
+        if not _right(kind, wire):
             return _WRONG_TYPE, at
+        if kind == PACKED64 and wire == 2 and (stop - start) % 8 != 0:
+            return _BAD_LENGTH, at
+        if kind == PACKED_VARINT and wire == 2:
+            count = _varints(data, start, stop)
+            if count < 0:
+                return _BAD_VARINT, at
+            messages += count
         messages += 1
         if messages > messages_max:
             return _TOO_MANY, at

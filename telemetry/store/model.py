@@ -44,7 +44,7 @@ class Series:
     """Sorted by name, `__name__` among them, no empty values."""
 
     kind: str
-    """gauge, counter, updown, histogram or summary."""
+    """gauge, counter, updown, histogram, summary, exponential (native histograms) or unknown."""
 
     keys: tuple[tuple[int, int], ...]
     """(metric, series_id) pairs whose samples are this series'; opaque to callers."""
@@ -62,6 +62,8 @@ class Samples:
     offsets: NDArray[np.int64]
     ts_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    starts_ms: NDArray[np.int64]
+    """Since when each value counts, Unix milliseconds; 0: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

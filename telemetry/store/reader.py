@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meshkit.errors import InvalidInput
+from telemetry.store.histograms import read_exemplars, read_histograms
 from telemetry.store.model import (
     LogCondition,
     LogCount,
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from telemetry.store.histograms import HistogramSamples, StoredExemplar
     from telemetry.store.model import Limits
 
-_ROW = np.dtype([("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8")])
+_ROW = np.dtype(
+    [("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8"), ("start_ms", "<i8")]
+)
 _LOG_COLUMNS = (
     "toUnixTimestamp64Nano(time), service, instance, severity, severity_text, event, body,"
     " hex(trace_id), hex(span_id), scope, attributes, resource"
@@ -106,7 +110,7 @@ class Reader:
         ids = np.fromiter((key for one in series for _, key in one.keys), np.uint64)
         owners = np.repeat(np.arange(len(series)), [len(one.keys) for one in series])
         answer = await self._sessions.query(
-            "SELECT metric, series_id, ts_ms, value FROM samples"
+            "SELECT metric, series_id, ts_ms, value, start_ms FROM samples"
             f" WHERE metric IN ({_list(metrics)}) AND series_id IN ({_list(ids.tolist())})"
             f" AND ts_ms BETWEEN {start_ms} AND {end_ms}"
             " ORDER BY metric, series_id, ts_ms, segment",
@@ -114,6 +118,25 @@ class Reader:
             bounds,
         )
         return _columns(np.frombuffer(answer, _ROW), ids, owners, len(series))
+
+    async def read_histograms(
+        self,
+        series: Sequence[Series],
+        *,
+        start_ms: int,
+        end_ms: int,
+        bounds: Limits = READ_BOUNDS,
+    ) -> HistogramSamples:
+        """Return the native histograms of *series* in that time, both ends inclusive."""
+        return await read_histograms(
+            self._sessions, series, start_ms=start_ms, end_ms=end_ms, bounds=bounds
+        )
+
+    async def read_exemplars(
+        self, series: Sequence[Series], *, start_ms: int, end_ms: int
+    ) -> list[StoredExemplar]:
+        """Return the exemplars of *series* in that time, by series and rising time."""
+        return await read_exemplars(self._sessions, series, start_ms=start_ms, end_ms=end_ms)
 
     async def label_names(self, matchers: Sequence[Matcher] = (), *, tenant: str = "") -> list[str]:
         """Return the names of all labels of the matching series, sorted."""
@@ -312,6 +335,7 @@ def _no_samples(series: int) -> Samples:
         offsets=np.zeros(series + 1, np.int64),
         ts_ms=np.zeros(0, np.int64),
         values=np.zeros(0, np.float64),
+        starts_ms=np.zeros(0, np.int64),
     )
 
 
@@ -323,16 +347,17 @@ def _columns(
         return _no_samples(series)
     by_id = np.argsort(ids, kind="stable")
     owner = owners[by_id][np.searchsorted(ids[by_id], rows["id"])]
-    ts_ms, values = rows["ts_ms"], rows["value"]
+    ts_ms, values, starts = rows["ts_ms"], rows["value"], rows["start_ms"]
     rising = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (ts_ms[1:] >= ts_ms[:-1]))
     if not rising.all():
         order = np.lexsort((ts_ms, owner))
-        owner, ts_ms, values = owner[order], ts_ms[order], values[order]
+        owner, ts_ms, values, starts = owner[order], ts_ms[order], values[order], starts[order]
     last = np.ones(len(owner), bool)
     last[:-1] = (owner[1:] != owner[:-1]) | (ts_ms[1:] != ts_ms[:-1])
-    owner, ts_ms, values = owner[last], ts_ms[last], values[last]
+    owner, ts_ms, values, starts = owner[last], ts_ms[last], values[last], starts[last]
     return Samples(
         offsets=np.searchsorted(owner, np.arange(series + 1)).astype(np.int64),
         ts_ms=np.ascontiguousarray(ts_ms),
         values=np.ascontiguousarray(values),
+        starts_ms=np.ascontiguousarray(starts),
     )

@@ -11,10 +11,12 @@ CREATE TABLE IF NOT EXISTS series
     metric      UInt64 COMMENT 'xxHash64 of the OTLP name; leads the order of samples',
     series_id   UInt64,
     labels      Map(LowCardinality(String), String) COMMENT 'sorted by name, no empty values',
-    kind        Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3, 'histogram' = 4, 'summary' = 5),
+    kind        Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3, 'histogram' = 4, 'summary' = 5,
+        'exponential' = 6, 'unknown' = 7),
     unit        LowCardinality(String) COMMENT 'as OTLP has it',
     description LowCardinality(String),
     otlp_name   LowCardinality(String),
+    delta       Bool DEFAULT false COMMENT 'it is sent as differences; samples are their sums',
     first_seen  DateTime DEFAULT now()
 )
 ENGINE = ReplacingMergeTree
@@ -27,6 +29,52 @@ CREATE TABLE IF NOT EXISTS samples
     series_id UInt64  CODEC(Delta(8), ZSTD(1)),
     ts_ms     Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'Unix time in milliseconds',
     value     Float64 CODEC(Delta(8), ZSTD(1)) COMMENT 'bits 0x7ff0000000000002: the series ended',
+    start_ms  Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'since when the value counts; 0: unknown',
+    segment   UInt32  CODEC(Delta(4), ZSTD(1)),
+    INDEX by_segment segment TYPE minmax GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toMonday(toDateTime(intDiv(ts_ms, 1000), 'UTC'))
+ORDER BY (metric, series_id, ts_ms)
+TTL toDateTime(intDiv(ts_ms, 1000), 'UTC') + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- Native histograms in Prometheus's terms: bucket n of schema s ends at 2^(n * 2^-s).
+CREATE TABLE IF NOT EXISTS histograms
+(
+    metric          UInt64  CODEC(Delta(8), ZSTD(1)),
+    series_id       UInt64  CODEC(Delta(8), ZSTD(1)),
+    ts_ms           Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'Unix time in milliseconds',
+    start_ms        Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'since when it counts; 0: unknown',
+    schema          Int8    CODEC(ZSTD(1)) COMMENT '-4 to 8; -53: it has bounds of its own',
+    zero_threshold  Float64 CODEC(ZSTD(1)),
+    zero_count      Float64 CODEC(Delta(8), ZSTD(1)),
+    count           Float64 CODEC(Delta(8), ZSTD(1)),
+    sum             Float64 CODEC(ZSTD(1)) COMMENT 'bits 0x7ff0000000000002: the series ended',
+    positive_offset Int32   CODEC(Delta(4), ZSTD(1)) COMMENT 'number of the first bucket',
+    positive        Array(Float64) CODEC(ZSTD(1)) COMMENT 'counts, not cumulated',
+    negative_offset Int32   CODEC(Delta(4), ZSTD(1)),
+    negative        Array(Float64) CODEC(ZSTD(1)),
+    bounds          Array(Float64) CODEC(ZSTD(1)) COMMENT 'with schema -53, without +Inf',
+    hint            UInt8   CODEC(ZSTD(1)) COMMENT '1: reset, 2: not reset, 3: a delta or a gauge',
+    segment         UInt32  CODEC(Delta(4), ZSTD(1)),
+    INDEX by_segment segment TYPE minmax GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toMonday(toDateTime(intDiv(ts_ms, 1000), 'UTC'))
+ORDER BY (metric, series_id, ts_ms)
+TTL toDateTime(intDiv(ts_ms, 1000), 'UTC') + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE TABLE IF NOT EXISTS exemplars
+(
+    metric    UInt64  CODEC(Delta(8), ZSTD(1)),
+    series_id UInt64  CODEC(Delta(8), ZSTD(1)) COMMENT 'of a classic histogram: its bucket',
+    ts_ms     Int64   CODEC(Delta(8), ZSTD(1)),
+    value     Float64 CODEC(ZSTD(1)),
+    trace_id  FixedString(16) COMMENT 'zeros: none',
+    span_id   FixedString(8) COMMENT 'zeros: none',
+    raw       String CODEC(ZSTD(1)) COMMENT 'as it came: an OTLP Exemplar',
     segment   UInt32  CODEC(Delta(4), ZSTD(1)),
     INDEX by_segment segment TYPE minmax GRANULARITY 4
 )
@@ -92,3 +140,11 @@ PARTITION BY toMonday(start)
 ORDER BY (service, toStartOfMinute(start), start)
 TTL toDateTime(start) + INTERVAL 90 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- Stores of earlier versions.
+ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3,
+    'histogram' = 4, 'summary' = 5, 'exponential' = 6, 'unknown' = 7);
+
+ALTER TABLE series ADD COLUMN IF NOT EXISTS delta Bool DEFAULT false AFTER otlp_name;
+
+ALTER TABLE samples ADD COLUMN IF NOT EXISTS start_ms Int64 CODEC(Delta(8), ZSTD(1)) AFTER value;

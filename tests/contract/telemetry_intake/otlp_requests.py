@@ -60,7 +60,21 @@ def metrics(now_ns):
     histogram.data_points.add(time_unix_nano=now_ns, count=6)
     point = add(name="s").summary.data_points.add(count=2, sum=3)
     point.quantile_values.add(quantile=0.5, value=2)
-    add(name="e").exponential_histogram.data_points.add()
+    exponential = add(name="e").exponential_histogram
+    exponential.aggregation_temporality = 2
+    exponential.data_points.add(scale=21)
+    fine = exponential.data_points.add(
+        time_unix_nano=now_ns, scale=10, count=7, sum=2.5, zero_count=1, zero_threshold=0.5
+    )
+    fine.positive.offset, fine.negative.offset = -3, 2
+    fine.positive.bucket_counts.extend([1, 0, 2, 1])
+    fine.negative.bucket_counts.extend([2])
+    seen = fine.exemplars.add(time_unix_nano=now_ns, as_double=1.5)
+    seen.trace_id, seen.span_id = b"t" * 16, b"s" * 8
+    seen.filtered_attributes.add(key="gate").value.string_value = "A1"
+    delta = add(name="c", unit="1").sum
+    delta.aggregation_temporality, delta.is_monotonic = 1, True
+    delta.data_points.add(time_unix_nano=now_ns, start_time_unix_nano=now_ns - 9, as_int=1)
     add(name="d").sum.data_points.add(time_unix_nano=now_ns, as_int=1)
     add().gauge.data_points.add(time_unix_nano=now_ns, as_int=1)
     return request.SerializeToString()

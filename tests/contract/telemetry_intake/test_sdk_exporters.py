@@ -241,4 +241,4 @@ async def test_points_that_are_refused_are_counted_to_their_sender(settings, ca,
 
     told = ExportMetricsServiceResponse.FromString(answer).partial_success
     assert told.rejected_data_points == 6
-    assert "1 DELTA" in told.error_message
+    assert "1 TEMPORALITY" in told.error_message

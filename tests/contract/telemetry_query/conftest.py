@@ -54,7 +54,10 @@ def _series(rows):
             f"('', {quote(labels['__name__'])}, 1, {number}, map({pairs}), '{kind}', 's',"
             f" 'what it is', {quote(labels['__name__'])}, now())"
         )
-    return f"INSERT INTO series VALUES {','.join(values)}"
+    return (
+        "INSERT INTO series (tenant, name, metric, series_id, labels, kind, unit, description,"
+        f" otlp_name, first_seen) VALUES {','.join(values)}"
+    )
 
 
 async def _fill(sessions):
@@ -75,7 +78,9 @@ async def _fill(sessions):
         ts = BASE_MS + 15_000 * i
         values += [f"(1, {number}, {ts}, {slope * i}, 1)" for number, slope in slopes.items()]
         values.append(f"(1, 3, {ts}, {'nan' if i == 1 else 20 + i / 4}, 1)")
-    await sessions.insert(f"INSERT INTO samples VALUES {','.join(values)}")
+    await sessions.insert(
+        f"INSERT INTO samples (metric, series_id, ts_ms, value, segment) VALUES {','.join(values)}"
+    )
     await sessions.insert(
         "INSERT INTO logs (time, service, severity, body, trace_id, attributes, resource, segment)"
         f" SELECT fromUnixTimestamp64Milli({BASE_MS} + intDiv(number, 2) * 1000, 'UTC'), 'edge',"

@@ -2,7 +2,7 @@ import pytest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from telemetry.scan import names
-from telemetry.scan.points import Kind
+from telemetry.scan.sink import Kind
 
 
 def attributes(**values):
