@@ -15,6 +15,7 @@ from meshkit.http import listening
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.head import gauges
+from telemetry.head.extract import added_up
 from telemetry.head.head import Head, warm
 from telemetry.head.refill import Refill
 from telemetry.http.api import make_app
@@ -122,7 +123,9 @@ async def _answering(
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(queries.close)
         http = make_app(queries)
-        HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
+        HttpIntake(
+            pipeline.intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max
+        ).serve(http)
         api = listening(
             http,
             address=settings.http_listen,
@@ -174,6 +177,7 @@ async def open_pipeline(
             log_bytes_max=settings.log_bytes_max,
         ),
     )
+    head = Head(settings.head_bytes_max)
     loader = Loader(
         sessions=sessions,
         writer=writer,
@@ -181,8 +185,8 @@ async def open_pipeline(
         scanner=scanner,
         catalog=catalog,
         ledger=ledger,
+        on_sums=lambda samples: head.take(added_up(samples)),
     )
-    head = Head(settings.head_bytes_max)
     refill = Refill(head, sessions, recovered=loader.recovered, span=settings.head_span)
     intake = Intake(
         scanner=scanner,

@@ -1,7 +1,7 @@
 """
 The newest samples, in memory: found by queries and rules the moment they are acknowledged.
 
-    extract.py  a checked request's bytes -> columns of series, times and values
+    extract.py  what the scanner found -> columns of series, times and values
     blocks.py   those columns kept per series, in blocks of a bounded arena
     index.py    labels to series, and standing selections
     head.py     all of it together; what it answers for, and from when on

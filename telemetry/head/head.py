@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.head import blocks
-from telemetry.head.extract import Columns, extract
+from telemetry.head.extract import Columns
 from telemetry.head.index import Index
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.labels import make
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
-    from telemetry.scan.scanner import NewSeries
+    from telemetry.scan.described import NewSeries
 
 NEVER = (1 << 63) - 1
 """A horizon behind which nothing is: the head answers for no time."""
@@ -312,9 +312,6 @@ def warm() -> None:
     """Load or compile what the head runs on; the first time on a machine takes seconds."""
     head = Head(1 << 20)
     head.begin(0)
-    columns = extract(b"", "", 1, 0)
-    assert columns is not None, "nothing holds no samples"
-    head.take(columns)
     one = np.ones(1, np.int64)
     head.name((1, 1), "", ())
     head.take(Columns(ids=one.astype(np.uint64), ts_ms=one, values=np.ones(1)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshkit.errors import InvalidInput, Overloaded
-from telemetry.head.extract import extract
+from telemetry.head.extract import whole
 from telemetry.log.records import seal
 from telemetry.scan.shapes import Signal
 
@@ -16,7 +16,6 @@ from telemetry.scan.shapes import Signal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from telemetry.head.extract import Columns
     from telemetry.head.head import Head
     from telemetry.intake.ledger import Ledger
     from telemetry.load.series import SeriesCatalog
@@ -81,10 +80,10 @@ class Intake:
         received_ns = self._clock()
         try:
             if len(request) < _ON_THREAD_FROM:
-                scan, columns = self._judge(signal, request, received_ns, tenant)
+                scan = self._scanner.judge(signal, request, received_ns, tenant)
             else:
-                scan, columns = await asyncio.to_thread(
-                    self._judge, signal, request, received_ns, tenant
+                scan = await asyncio.to_thread(
+                    self._scanner.judge, signal, request, received_ns, tenant
                 )
         except InvalidInput:
             self._ledger.malformed[signal] += 1
@@ -104,10 +103,10 @@ class Intake:
                 raise
             except asyncio.CancelledError:
                 # It may be in the log; nobody was told.
-                self._remember(signal, columns, received_ns)
+                self._remember(scan.batch)
                 self._ledger.refused[signal, "CALL_CANCELLED"] += scan.items
                 raise
-            self._remember(signal, columns, received_ns)
+            self._remember(scan.batch)
             self._ledger.rows_logged[signal] += scan.rows
         for reason, count in scan.refused.items():
             self._ledger.refused[signal, reason.name] += count
@@ -117,20 +116,10 @@ class Intake:
             refused=scan.items - scan.stored, message=message, written=_written(scan.batch)
         )
 
-    def _judge(
-        self, signal: Signal, request: bytes, received_ns: int, tenant: str
-    ) -> tuple[Scan, Columns | None]:
-        scan = self._scanner.judge(signal, request, received_ns, tenant)
-        if signal is not Signal.METRICS or not scan.rows:
-            return scan, None
-        return scan, extract(request, tenant, received_ns, scan.rows)
-
-    def _remember(self, signal: Signal, columns: Columns | None, received_ns: int) -> None:
-        """Have queries find what has just become durable."""
-        if columns is not None:
-            self._head.take(columns)
-        elif signal is Signal.METRICS:
-            self._head.miss_until_now(received_ns)
+    def _remember(self, batch: Batch | None) -> None:
+        """Have queries find what has just become durable; deltas come from the loader, as sums."""
+        if batch is not None and batch.samples.shape[1]:
+            self._head.take(whole(batch.samples))
 
     def _refuse_all(self, signal: Signal, scan: Scan) -> Accepted:
         self._ledger.refused[signal, "SERIES_LIMIT"] += scan.items

@@ -24,6 +24,7 @@ from telemetry.store.sessions import StoreFailed
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from telemetry.intake.ledger import Ledger
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from telemetry.log.writer import LogWriter
     from telemetry.scan.batch import Batch
     from telemetry.scan.scanner import Scan, Scanner
+    from telemetry.scan.sink import Words
     from telemetry.store.sessions import Sessions
 
 log = structlog.get_logger()
@@ -60,7 +62,9 @@ class Loader:
         scanner: Scanner,
         catalog: SeriesCatalog,
         ledger: Ledger,
+        on_sums: Callable[[Words], None] | None = None,
     ) -> None:
+        """*on_sums* gets the samples of each segment with deltas in it, once they are added up."""
         self._sessions = sessions
         self._writer = writer
         self._folder = folder
@@ -69,6 +73,7 @@ class Loader:
         self._catalog = catalog
         self._ledger = ledger
         self._deltas = Deltas(sessions)
+        self._on_sums = on_sums
         self._left = leftovers(folder)
         for segment in self._left:
             writer.adopt(segment)
@@ -194,6 +199,8 @@ class Loader:
         if has_deltas(rows.samples):
             await self._deltas.ready()
             self._deltas.add_up(rows.samples)
+            if self._on_sums is not None:
+                self._on_sums(rows.samples)
         return rows
 
     async def _insert_rows(self, segment: Segment, rows: Rows) -> int:

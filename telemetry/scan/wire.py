@@ -82,8 +82,8 @@ _in_code: Any = intrinsic
 """An intrinsic is called without its first argument, which its own types don't say."""
 
 
-@_in_code
-def _float_of(_context: Any, _bits: Any) -> Any:  # type: ignore[untyped-decorator]
+@_in_code  # type: ignore[untyped-decorator]
+def _float_of(_context: Any, _bits: Any) -> Any:
     """Make a float of 64 bits, in compiled code."""
 
     def cast_it(_: Any, builder: Any, __: Any, args: Any) -> Any:
@@ -92,8 +92,8 @@ def _float_of(_context: Any, _bits: Any) -> Any:  # type: ignore[untyped-decorat
     return types.float64(types.uint64), cast_it
 
 
-@_in_code
-def _bits_of(_context: Any, _number: Any) -> Any:  # type: ignore[untyped-decorator]
+@_in_code  # type: ignore[untyped-decorator]
+def _bits_of(_context: Any, _number: Any) -> Any:
     """Make 64 bits of a float, in compiled code."""
 
     def cast_it(_: Any, builder: Any, __: Any, args: Any) -> Any:

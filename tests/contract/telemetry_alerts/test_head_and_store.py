@@ -8,11 +8,12 @@ from datetime import timedelta
 import numpy as np
 
 from telemetry.app import open_pipeline, open_store
-from telemetry.head.extract import extract
+from telemetry.head.extract import whole
 from telemetry.promql.matchers import Matcher, MatchOp
 from telemetry.query.queries import Queries
 from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import Signal
+from telemetry.scan.sink import Kind
 from telemetry.settings import Settings
 from telemetry.store.reader import Reader
 from tests.contract.telemetry_intake import otlp_requests
@@ -86,6 +87,7 @@ async def test_a_start_fills_the_head_from_what_was_left(tmp_path):
     async with opened(settings) as (_, pipeline, queries):
         for one in requests(now):
             await pipeline.intake.accept(Signal.METRICS, one)
+        await pipeline.loader.flush()  # Deltas are added up when they are loaded.
         before = await read(queries.source("", timedelta(seconds=10)), *window)
     async with opened(settings) as (_, pipeline, queries):
         source = queries.source("", timedelta(seconds=10))
@@ -105,7 +107,7 @@ def test_extracting_finds_what_the_scanner_counted():
     now = time.time_ns()
     for request in requests(now):
         scan = Scanner().judge(Signal.METRICS, request, now)
-        columns = extract(request, "", now, scan.rows)
-        assert columns is not None
-        assert {one.series_id for one in scan.new_series} == set(columns.ids.tolist())
-        assert extract(request, "", now, scan.rows - 1) is None
+        columns = whole(scan.batch.samples)
+        floats = [one for one in scan.new_series if one.kind is not Kind.EXPONENTIAL]
+        expected = {one.series_id for one in floats if not one.delta}
+        assert expected == set(columns.ids.tolist())
