@@ -112,7 +112,13 @@ async def test_remarks_come_with_the_answer(asking):
 @pytest.mark.parametrize(
     ("path", "params", "status", "kind", "error"),
     [
-        ("query", {"query": "sum("}, 400, "bad_data", 'invalid parameter "query": 1:5: parse error: unclosed left parenthesis'),
+        (
+            "query",
+            {"query": "sum("},
+            400,
+            "bad_data",
+            'invalid parameter "query": 1:5: parse error: unclosed left parenthesis',
+        ),
         ("query", {}, 400, "bad_data", 'invalid parameter "query"'),
         (
             "query",
