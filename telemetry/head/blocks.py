@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from telemetry.scan.hashing import find
-from telemetry.scan.wire import compiled
+from telemetry.scan.wire import bare, compiled
 
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def make_slots(room: int, old: Slots | None = None) -> Slots:
     return slots
 
 
-@compiled
+@bare
 def rehash(keys: Ids, places: Ints32, ids: Ids) -> None:
     """Put *ids*, whose slots are their numbers, into an empty table."""
     for i in range(ids.shape[0]):
@@ -117,7 +117,7 @@ def rehash(keys: Ids, places: Ints32, ids: Ids) -> None:
         places[at] = i
 
 
-@compiled
+@bare
 def slot_of(slots: Slots, series: np.uint64, make: bool) -> int:  # noqa: FBT001 - as above
     """Return the slot of *series*; -1: there is none, and none was to be made or can be."""
     at = find(slots.keys, series)
@@ -135,7 +135,7 @@ def slot_of(slots: Slots, series: np.uint64, make: bool) -> int:  # noqa: FBT001
     return count  # type: ignore[no-any-return]
 
 
-@compiled
+@bare
 def _take(arena: Arena) -> int:
     """Return a free block; -1: there is none."""
     if arena.level[0] > 0:
@@ -147,7 +147,7 @@ def _take(arena: Arena) -> int:
     return -1
 
 
-@compiled
+@bare
 def append(
     arena: Arena, slots: Slots, ids: Ids, ts: Ints, values: Floats, start: int, horizon: int
 ) -> tuple[int, int]:
@@ -182,7 +182,7 @@ def append(
     return ids.shape[0], ALL_TAKEN
 
 
-@compiled
+@bare
 def prepend(
     arena: Arena, slots: Slots, ids: Ids, ts: Ints, values: Floats, start: int
 ) -> tuple[int, int]:

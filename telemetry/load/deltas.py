@@ -16,7 +16,7 @@ import numpy as np
 
 from telemetry.scan.hashing import find
 from telemetry.scan.sink import DELTA, Sample
-from telemetry.scan.wire import compiled
+from telemetry.scan.wire import bare
 from telemetry.store.model import STALE_NAN_BITS
 
 
@@ -42,7 +42,7 @@ def has_deltas(samples: Words) -> bool:
     return bool((samples[_FLAGS] & _DELTA).any())
 
 
-@compiled
+@bare
 def _add_up(
     samples: Words,
     floats: NDArray[np.float64],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telemetry.scan.sink import Exemplar, Filled, Place
-from telemetry.scan.wire import as_bits, compiled, field, number64
+from telemetry.scan.wire import as_bits, bare, field, number64
 
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _U0 = np.uint64(0)
 _MILLION = np.uint64(1_000_000)
 
 
-@compiled
+@bare
 def exemplar(data: Bytes, start: int, stop: int, series: np.uint64, sink: Sink) -> Any:
     """Note an Exemplar of *series*; return its row, -1 if there is no room or no value."""
     time, value, trace, span = _U0, _U0, 0, 0

@@ -29,7 +29,7 @@ from telemetry.scan.sink import (
     refuse,
     series_of,
 )
-from telemetry.scan.wire import as_bits, compiled, field, number64, varint
+from telemetry.scan.wire import as_bits, bare, field, number64, varint
 
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ _U1 = np.uint64(1)
 _MILLION = np.uint64(1_000_000)
 
 
-@compiled
+@bare
 def signed(value: np.uint64) -> Any:
     """Return the number that a varint's *value* is in sint32 or sint64."""
     return np.int64(value >> _U1) ^ -np.int64(value & _U1)
 
 
-@compiled
+@bare
 def _side(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     """Return (offset, buckets) of a Buckets message."""
     offset: Any = 0
@@ -88,7 +88,7 @@ def _side(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     return offset, buckets
 
 
-@compiled
+@bare
 def _emit_side(
     data: Bytes, start: int, stop: int, offset: int, shift: int, row: int, column: int, sink: Sink
 ) -> None:
@@ -120,7 +120,7 @@ def _emit_side(
         sink.histograms[column + 1, row] = np.uint64(length)
 
 
-@compiled
+@bare
 def exponential_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink) -> None:
     """Scan an ExponentialHistogramDataPoint."""
     time, since, attributes, flags, count, total = _U0, _U0, _U0, _U0, _U0, _U0
@@ -181,7 +181,7 @@ def exponential_point(data: Bytes, start: int, stop: int, base: np.uint64, sink:
             exemplar(data, begin, at, series, sink)
 
 
-@compiled
+@bare
 def histogram_row(sink: Sink, series: np.uint64, time: np.uint64, since: np.uint64) -> Any:
     """Begin a histogram's row; return where it stands, -1 if there is no room."""
     row: Any = sink.filled[_FILLED]
@@ -199,7 +199,7 @@ def histogram_row(sink: Sink, series: np.uint64, time: np.uint64, since: np.uint
     return row
 
 
-@compiled
+@bare
 def _fault(
     data: Bytes,
     time: np.uint64,
@@ -222,7 +222,7 @@ def _fault(
     return 0
 
 
-@compiled
+@bare
 def scan_exponentials(data: Bytes, metrics: Words, sink: Sink) -> None:
     """Scan the points of exponential histograms among *metrics* into *sink*."""
     for i in range(metrics.shape[0]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from telemetry.scan.wire import compiled, number32, number64
+from telemetry.scan.wire import bare, number32, number64
 
 
 if TYPE_CHECKING:
@@ -28,22 +28,22 @@ _MURMUR_1 = np.uint64(0xFF51AFD7ED558CCD)
 _MURMUR_2 = np.uint64(0xC4CEB9FE1A85EC53)
 
 
-@compiled
+@bare
 def _rotl(value: np.uint64, by: int) -> np.uint64:
     return (value << np.uint64(by)) | (value >> np.uint64(64 - by))
 
 
-@compiled
+@bare
 def _round(acc: np.uint64, lane: np.uint64) -> np.uint64:
     return _rotl(acc + lane * _P2, 31) * _P1
 
 
-@compiled
+@bare
 def _merge(acc: np.uint64, lane: np.uint64) -> np.uint64:
     return (acc ^ _round(np.uint64(0), lane)) * _P1 + _P4
 
 
-@compiled
+@bare
 def xxhash64(data: Bytes, start: int, stop: int) -> np.uint64:
     """XXH64 with seed 0 of `data[start:stop]`: ClickHouse's xxHash64."""
     at = start
@@ -74,7 +74,7 @@ def xxhash64(data: Bytes, start: int, stop: int) -> np.uint64:
     return acc ^ (acc >> np.uint64(32))
 
 
-@compiled
+@bare
 def int_hash(value: np.uint64) -> np.uint64:
     """ClickHouse's intHash64."""
     value ^= _INT_HASH_MIX
@@ -83,7 +83,7 @@ def int_hash(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(33))
 
 
-@compiled
+@bare
 def find(table: NDArray[np.uint64], key: np.uint64) -> Any:
     """Return where *key* stands in the hash set *table*, or -1 - its free place. 0 is "free"."""
     mask = table.shape[0] - 1
@@ -96,7 +96,7 @@ def find(table: NDArray[np.uint64], key: np.uint64) -> Any:
         at = (at + 1) & mask
 
 
-@compiled
+@bare
 def insert_all(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> int:
     """Put *keys* into *table*, which has room; return how many were new."""
     new = 0

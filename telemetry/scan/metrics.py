@@ -10,7 +10,7 @@ import numpy as np
 
 from telemetry.scan.hashing import int_hash, xxhash64
 from telemetry.scan.sink import DELTA, PLACES, Count, Kind, Place
-from telemetry.scan.wire import compiled, field, varint
+from telemetry.scan.wire import bare, compiled, field, varint
 
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _OTLP_DELTA, _OTLP_CUMULATIVE = np.uint64(1), np.uint64(2)
 _U0 = np.uint64(0)
 
 
-@compiled
+@bare
 def _kind(number: int, monotonic: bool) -> int:  # noqa: FBT001 - compiled
     """Return the `Kind` of a metric whose data is in field *number*."""
     if number == 5:
@@ -48,7 +48,7 @@ def _kind(number: int, monotonic: bool) -> int:  # noqa: FBT001 - compiled
     return _EXPONENTIAL if number == 10 else _SUMMARY
 
 
-@compiled
+@bare
 def _metric(data: Bytes, start: int, stop: int, target: np.uint64, row: Words) -> None:
     """Put what holds for all of a Metric into *row*."""
     name, unit, named = xxhash64(data, 0, 0), xxhash64(data, 0, 0), False

@@ -27,7 +27,7 @@ from telemetry.scan.sink import (
     refuse,
     series_of,
 )
-from telemetry.scan.wire import as_bits, as_float, compiled, field, number64, varint
+from telemetry.scan.wire import as_bits, as_float, bare, field, number64, varint
 
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _U1 = np.uint64(1)
 _INFINITY = np.uint64(0x7FF0000000000000)
 
 
-@compiled
+@bare
 def in_time(time: np.uint64, received: np.uint64) -> bool:
     """Whether an item of Unix nanosecond *time* is accepted; 0 means unknown, so now."""
     if time == _U0:
@@ -63,7 +63,7 @@ def in_time(time: np.uint64, received: np.uint64) -> bool:
     return bool(received - np.uint64(PAST_NS) <= time <= received + np.uint64(FUTURE_NS))
 
 
-@compiled
+@bare
 def number_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink) -> None:
     """Scan a NumberDataPoint of the metric that the sink's place describes."""
     time, since, attributes, flags, value = _U0, _U0, _U0, _U0, _U0
@@ -109,7 +109,7 @@ def number_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink
                 exemplar(data, begin, at, series, sink)
 
 
-@compiled
+@bare
 def _put(sink: Sink, row: int, value: np.float64, flags: np.uint64) -> None:
     if row >= 0:
         if flags & _U1:
@@ -118,7 +118,7 @@ def _put(sink: Sink, row: int, value: np.float64, flags: np.uint64) -> None:
             sink.samples[_VALUE, row] = as_bits(value)
 
 
-@compiled
+@bare
 def histogram_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink) -> None:
     """Scan a HistogramDataPoint."""
     time, since, attributes, flags, count, total = _U0, _U0, _U0, _U0, _U0, _U0
@@ -172,7 +172,7 @@ def histogram_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: S
         _histogram_exemplars(data, start, stop, parts, sink)
 
 
-@compiled
+@bare
 def _buckets(
     data: Bytes,
     start: int,
@@ -204,7 +204,7 @@ def _buckets(
             _put(sink, emit(sink, one, time, since, marks), np.float64(cumulated), flags)
 
 
-@compiled
+@bare
 def _histogram_exemplars(data: Bytes, start: int, stop: int, parts: np.uint64, sink: Sink) -> None:
     """Note the exemplars of a histogram's point, each at the bucket that its value is in."""
     at = start
@@ -219,7 +219,7 @@ def _histogram_exemplars(data: Bytes, start: int, stop: int, parts: np.uint64, s
             sink.exemplars[1, place] = int_hash(parts ^ bound)
 
 
-@compiled
+@bare
 def _bound_of(data: Bytes, start: int, stop: int, value: float) -> np.uint64:
     """Return the bits of the least bound that is not below *value*."""
     at = start
@@ -233,7 +233,7 @@ def _bound_of(data: Bytes, start: int, stop: int, value: float) -> np.uint64:
     return _INFINITY
 
 
-@compiled
+@bare
 def summary_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink) -> None:
     """Scan a SummaryDataPoint."""
     time, since, attributes, flags, count, total = _U0, _U0, _U0, _U0, _U0, _U0
@@ -289,7 +289,7 @@ def summary_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sin
             sink.samples[_VALUE, row] = STALE if flags & _U1 else value
 
 
-@compiled
+@bare
 def scan_numbers(data: Bytes, metrics: Words, sink: Sink) -> None:
     """Scan the points of gauges and sums among *metrics* into *sink*."""
     for i in range(metrics.shape[0]):
@@ -311,7 +311,7 @@ def scan_numbers(data: Bytes, metrics: Words, sink: Sink) -> None:
             number_point(data, begin, at, base, sink)
 
 
-@compiled
+@bare
 def scan_histograms(data: Bytes, metrics: Words, sink: Sink) -> None:
     """Scan the points of classic histograms among *metrics* into *sink*."""
     for i in range(metrics.shape[0]):
@@ -333,7 +333,7 @@ def scan_histograms(data: Bytes, metrics: Words, sink: Sink) -> None:
             histogram_point(data, begin, at, base, sink)
 
 
-@compiled
+@bare
 def scan_summaries(data: Bytes, metrics: Words, sink: Sink) -> None:
     """Scan the points of summaries among *metrics* into *sink*."""
     for i in range(metrics.shape[0]):

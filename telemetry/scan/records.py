@@ -8,7 +8,7 @@ import numpy as np
 
 from telemetry.scan.points import in_time
 from telemetry.scan.sink import COUNTS, Count
-from telemetry.scan.wire import compiled, field, number64
+from telemetry.scan.wire import bare, compiled, field, number64
 
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _ITEMS, _ROWS, _TIME, _ID = int(Count.ITEMS), int(Count.ROWS), int(Count.TIME), 
 _U0 = np.uint64(0)
 
 
-@compiled
+@bare
 def _log_record(data: Bytes, start: int, stop: int, received: np.uint64) -> int:
     """Return the reason to refuse a LogRecord, or 0."""
     time, observed = _U0, _U0
@@ -34,7 +34,7 @@ def _log_record(data: Bytes, start: int, stop: int, received: np.uint64) -> int:
     return 0 if in_time(time if time != _U0 else observed, received) else _TIME
 
 
-@compiled
+@bare
 def _span(data: Bytes, start: int, stop: int, received: np.uint64) -> int:
     """Return the reason to refuse a Span, or 0."""
     time, trace, span = _U0, 0, 0

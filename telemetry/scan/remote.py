@@ -19,7 +19,7 @@ from telemetry.scan.hashing import int_hash, xxhash64
 from telemetry.scan.points import in_time
 from telemetry.scan.remote_histograms import remote_histogram
 from telemetry.scan.sink import Count, Kind, Part, Place, Sample, emit, fold_key, note
-from telemetry.scan.wire import compiled, field, number64, varint
+from telemetry.scan.wire import bare, compiled, field, number64, varint
 
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ _NAME = np.uint64(0x5F5F656D616E5F5F)
 _U0 = np.uint64(0)
 
 
-@compiled
+@bare
 def _is_name(data: Bytes, start: int, stop: int) -> bool:
     return stop - start == 8 and number64(data, start) == _NAME
 
 
-@compiled
+@bare
 def label_hash(name: np.uint64, value: np.uint64) -> np.uint64:
     """Return what a label adds to its series' id."""
     return int_hash(name + int_hash(value))
 
 
-@compiled
+@bare
 def time_of(ms: np.uint64) -> np.uint64:
     """Return the nanoseconds of a remote write's *ms*; 1, which is refused, if it has none."""
     number = np.int64(ms)
@@ -66,7 +66,7 @@ def time_of(ms: np.uint64) -> np.uint64:
     return np.uint64(number * 1_000_000)
 
 
-@compiled
+@bare
 def _sample(
     data: Bytes, start: int, stop: int, series: np.uint64, since: np.uint64, sink: Sink
 ) -> None:
@@ -91,7 +91,7 @@ def _sample(
         sink.samples[_VALUE, row] = value
 
 
-@compiled
+@bare
 def _series(
     data: Bytes,
     start: int,
@@ -133,7 +133,7 @@ def _series(
             note(sink, series, _WHOLE, _U0, start, stop)
 
 
-@compiled
+@bare
 def scan_remote_write(data: Bytes, tenant: np.uint64, received: np.uint64, sink: Sink) -> None:
     """Scan a checked WriteRequest into *sink*; see `scan_metrics`."""
     sink.place[_RECEIVED] = received

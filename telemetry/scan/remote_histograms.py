@@ -11,7 +11,7 @@ import numpy as np
 from telemetry.scan.exponential import BUCKETS_MAX, SCHEMA_MAX, SCHEMA_MIN, histogram_row, signed
 from telemetry.scan.points import in_time
 from telemetry.scan.sink import Count, Filled, Histogram, Place
-from telemetry.scan.wire import as_bits, as_float, compiled, field, number64, varint
+from telemetry.scan.wire import as_bits, as_float, bare, field, number64, varint
 
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _U0 = np.uint64(0)
 _MS_MAX = 9_000_000_000_000
 
 
-@compiled
+@bare
 def _span(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     """Return (offset from the end of the one before, length) of a BucketSpan."""
     offset: Any = 0
@@ -54,7 +54,7 @@ def _span(data: Bytes, start: int, stop: int) -> tuple[int, int]:
     return offset, length
 
 
-@compiled
+@bare
 def _width(data: Bytes, start: int, stop: int, spans: int) -> Any:
     """Return how many buckets from the first to the last the *spans* reach; -1 if too many."""
     width: Any = 0
@@ -80,7 +80,7 @@ def _width(data: Bytes, start: int, stop: int, spans: int) -> Any:
     return width
 
 
-@compiled
+@bare
 def _counts(data: Bytes, start: int, stop: int, spans: int) -> int:
     """Return how many counts there are for *spans*: deltas in the next field or floats after it."""
     count = 0
@@ -97,7 +97,7 @@ def _counts(data: Bytes, start: int, stop: int, spans: int) -> int:
     return count
 
 
-@compiled
+@bare
 def _lengths(data: Bytes, start: int, stop: int, spans: int) -> int:
     """Return how many buckets *spans* name."""
     count = 0
@@ -110,7 +110,7 @@ def _lengths(data: Bytes, start: int, stop: int, spans: int) -> int:
     return count
 
 
-@compiled
+@bare
 def _emit_side(
     data: Bytes, start: int, stop: int, spans: int, row: int, column: int, sink: Sink
 ) -> None:
@@ -160,7 +160,7 @@ def _emit_side(
     sink.histograms[column + 1, row] = np.uint64(width)
 
 
-@compiled
+@bare
 def _well_formed(data: Bytes, start: int, stop: int) -> bool:
     """Whether both sides' spans and counts agree and aren't too wide."""
     for spans in (8, 11):
@@ -171,7 +171,7 @@ def _well_formed(data: Bytes, start: int, stop: int) -> bool:
     return True
 
 
-@compiled
+@bare
 def remote_histogram(
     data: Bytes, start: int, stop: int, series: np.uint64, since: np.uint64, sink: Sink
 ) -> None:
@@ -237,7 +237,7 @@ def remote_histogram(
         _emit_bounds(data, start, stop, row, sink)
 
 
-@compiled
+@bare
 def _emit_bounds(data: Bytes, start: int, stop: int, row: int, sink: Sink) -> None:
     """Put a custom histogram's bounds behind its buckets."""
     base: Any = sink.filled[_FILLED_BUCKETS]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from telemetry.scan.hashing import find, int_hash, xxhash64
-from telemetry.scan.wire import compiled, field
+from telemetry.scan.wire import bare, field
 
 
 if TYPE_CHECKING:
@@ -236,29 +236,30 @@ _COUNT_FOLDED, _ITEMS = int(Count.FOLDED), int(Count.ITEMS)
 _GROUP, _REFUSAL = int(Place.GROUP), int(Place.REFUSAL)
 
 
-@compiled
+@bare
 def fold_key(sink: Sink, group: np.uint64) -> np.uint64:
     """Return the key by which unknown series of the metric *group* are folded; 0: they aren't."""
     at = find(sink.over, group)
     return sink.fold[at] if at >= 0 else _U0
 
 
-@compiled
+@bare
 def enter(sink: Sink, metric: Words) -> bool:
     """Make *metric*, a row of `Place`, the sink's place; return whether its points are refused."""
-    sink.place[:] = metric
+    for column in range(metric.shape[0]):
+        sink.place[column] = metric[column]
     sink.place[_PLACE_FOLD] = fold_key(sink, metric[_GROUP])
     return bool(metric[_REFUSAL] != _U0)
 
 
-@compiled
+@bare
 def refuse(sink: Sink) -> None:
     """Count a point of a metric that is refused."""
     sink.counts[_ITEMS] += 1
     sink.counts[np.int64(sink.place[_REFUSAL])] += 1
 
 
-@compiled
+@bare
 def emit(sink: Sink, series: np.uint64, time: np.uint64, start: np.uint64, flags: np.uint64) -> Any:
     """
     Add a sample's row without its value; return where it stands, -1 if there is no room.
@@ -280,7 +281,7 @@ def emit(sink: Sink, series: np.uint64, time: np.uint64, start: np.uint64, flags
     return at
 
 
-@compiled
+@bare
 def note(sink: Sink, series: np.uint64, part: int, bound: np.uint64, point: int, end: int) -> None:
     """Write *series* of the point at *point* down as new, unless it is known."""
     if find(sink.known, series) >= 0:
@@ -307,7 +308,7 @@ def note(sink: Sink, series: np.uint64, part: int, bound: np.uint64, point: int,
         new[at, 12] = place[_PLACE_FOLD]
 
 
-@compiled
+@bare
 def _key_hash(data: Bytes, start: int, stop: int) -> np.uint64:
     """Return the hash of the key of a KeyValue."""
     at = start
@@ -318,7 +319,7 @@ def _key_hash(data: Bytes, start: int, stop: int) -> np.uint64:
     return xxhash64(data, 0, 0)
 
 
-@compiled
+@bare
 def series_of(
     data: Bytes,
     start: int,

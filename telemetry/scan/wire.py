@@ -78,6 +78,11 @@ def compiled(function: F) -> F:
     return cast("F", numba.njit(cache=True, nogil=True)(function))
 
 
+def bare(function: F) -> F:
+    """Compile *function*, which makes no arrays: those it is given aren't counted on the way."""
+    return cast("F", numba.njit(cache=True, nogil=True, _nrt=False)(function))
+
+
 _in_code: Any = intrinsic
 """An intrinsic is called without its first argument, which its own types don't say."""
 
@@ -102,21 +107,21 @@ def _bits_of(_context: Any, _number: Any) -> Any:
     return types.uint64(types.float64), cast_it
 
 
-@compiled
+@bare
 def as_float(bits: np.uint64) -> float:
     """Return the float whose bits these are."""
     value: float = _float_of(bits)
     return value
 
 
-@compiled
+@bare
 def as_bits(number: float) -> np.uint64:
     """Return the bits of a float."""
     bits: np.uint64 = _bits_of(number)
     return bits
 
 
-@compiled
+@bare
 def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Return the varint at *at* and where it ends; -1 if cut off, -2 if over 64 bits."""
     value = _U0
@@ -136,7 +141,7 @@ def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     return value, -2
 
 
-@compiled
+@bare
 def _check_scalar(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
     """Return (fault, start, stop) of the payload of a field of type *wire* at *at*."""
     if wire == 0:
@@ -158,7 +163,7 @@ def _check_scalar(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int, 
     return _GROUP, at, at
 
 
-@compiled
+@bare
 def _varints(data: Bytes, start: int, stop: int) -> int:
     """Return how many varints there are from *start* to *stop*; -1 if one is bad or cut off."""
     count = 0
@@ -171,7 +176,7 @@ def _varints(data: Bytes, start: int, stop: int) -> int:
     return count
 
 
-@compiled
+@bare
 def _right(kind: int, wire: int) -> bool:
     """Whether fields of *kind* have the wire type *wire*."""
     if kind == PACKED64:
@@ -258,7 +263,7 @@ def check(
             at = stop
 
 
-@compiled
+@bare
 def field(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
     """
     Return (number, start, stop) of the field at *at* of a checked message; it ends at *stop*.
@@ -272,7 +277,7 @@ def field(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
     return number, start, stop
 
 
-@compiled
+@bare
 def number64(data: Bytes, start: int) -> np.uint64:
     """Return the little-endian 64-bit number at *start*: written out, it is one load."""
     at = np.uint64(start)  # An unsigned index isn't checked for being negative.
@@ -288,7 +293,7 @@ def number64(data: Bytes, start: int) -> np.uint64:
     )
 
 
-@compiled
+@bare
 def number32(data: Bytes, start: int) -> np.uint64:
     """Return the little-endian 32-bit number at *start*."""
     at = np.uint64(start)
