@@ -80,7 +80,8 @@ def compiled(function: F) -> F:
 
 def bare(function: F) -> F:
     """Compile *function*, which makes no arrays: those it is given aren't counted on the way."""
-    return cast("F", numba.njit(cache=True, nogil=True, _nrt=False)(function))
+    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+    return cast("F", numba.njit(**options)(function))
 
 
 _in_code: Any = intrinsic
