@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from telemetry.scan.scanner import Scanner
     from telemetry.store.sessions import Sessions
 
-_ROWS_PER_INSERT = 10_000
+_ROWS_PER_INSERT = 5_000
 _ALL_IDS = Limits(rows_read_max=10**12, rows_max=10**9, memory_bytes_max=4 * 10**9)
 
 
@@ -42,8 +43,9 @@ class SeriesCatalog:
     def notice(self, series: Iterable[NewSeries]) -> None:
         """Remember *series*, to be written; those known meanwhile are left out."""
         new = [one for one in series if not self._scanner.is_known(one.series_id)]
-        self._scanner.learn(one.series_id for one in new)
-        self._waiting.extend(new)
+        if new:
+            self._scanner.learn(one.series_id for one in new)
+            self._waiting.extend(new)
 
     async def store(self) -> None:
         """
@@ -55,12 +57,16 @@ class SeriesCatalog:
         """
         while self._waiting:
             rows = self._waiting[:_ROWS_PER_INSERT]
-            lines = "\n".join(json.dumps(_row(one), ensure_ascii=False) for one in rows)
+            lines = await asyncio.to_thread(_lines, rows)
             await self._sessions.execute(
                 "INSERT INTO series (tenant, name, metric, series_id, labels, kind, unit,"
                 f" description, otlp_name, delta) FORMAT JSONEachRow\n{lines}"
             )
             del self._waiting[: len(rows)]
+
+
+def _lines(series: list[NewSeries]) -> str:
+    return "\n".join(json.dumps(_row(one), ensure_ascii=False) for one in series)
 
 
 def _row(series: NewSeries) -> dict[str, object]:

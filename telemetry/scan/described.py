@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from telemetry.scan import names
 from telemetry.scan.hashing import xxhash64
 from telemetry.scan.sink import DELTA, FOLD_ALL, Kind, New, Part
-from telemetry.scan.wire import field
+from telemetry.scan.wire import compiled, field
 
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ OVERFLOW_LABEL = "otel_metric_overflow"
 _ATTRIBUTES = {Kind.HISTOGRAM: 9, Kind.EXPONENTIAL: 1}
 """Field number of a point's attributes; 7 for all others."""
 
+_KINDS = {int(one): one for one in Kind}
+_PARTS = {int(one): one for one in Part}
 _SUFFIXES = {Part.SUM: "_sum", Part.COUNT: "_count", Part.BUCKET: "_bucket"}
 
 
@@ -67,9 +69,10 @@ def describe(
     """
     targets: dict[int, dict[str, str]] = {}
     headers: dict[int, tuple[str, str, str]] = {}
+    texts: dict[bytes, tuple[str, str]] = {}
     for row in new.tolist():
         resource, start = row[New.RESOURCE], row[New.HEADER]
-        kind, part = Kind(row[New.KIND]), Part(row[New.PART])
+        kind, part = _KINDS[row[New.KIND]], _PARTS[row[New.PART]]
         if resource not in targets:
             targets[resource] = names.target_labels(
                 _attributes(request, data, resource, row[New.RESOURCE_END], 1)
@@ -78,10 +81,11 @@ def describe(
             headers[start] = _header(request, data, start, row[New.HEADER_END])
         otlp_name, description, unit = headers[start]
         name = f"{names.metric_name(otlp_name, unit, kind)}{_SUFFIXES.get(part, '')}"
-        attributes = _attributes(
-            request, data, row[New.POINT], row[New.POINT_END], _ATTRIBUTES.get(kind, 7)
-        )
-        labels = names.point_labels(_folded(attributes, row[New.FOLD])) | targets[resource]
+        point = data[row[New.POINT] : row[New.POINT_END]]
+        places = attribute_places(point, _ATTRIBUTES.get(kind, 7)).tolist()
+        raw = request[row[New.POINT] : row[New.POINT_END]]
+        attributes = [_text(raw[begin:end], texts) for begin, end in places]
+        labels = names.labels_of(_folded(attributes, row[New.FOLD])) | targets[resource]
         if row[New.FOLD] == FOLD_ALL:
             labels[OVERFLOW_LABEL] = "true"
         if part in {Part.BUCKET, Part.QUANTILE}:
@@ -108,17 +112,41 @@ def key_hash(key: str) -> int:
     return int(xxhash64(data, 0, len(data)))
 
 
-def _folded(attributes: list[KeyValue], fold: int) -> list[KeyValue]:
+def _text(attribute: bytes, known: dict[bytes, tuple[str, str]]) -> tuple[str, str]:
+    """Return key and value of a KeyValue as texts; a request repeats most of them."""
+    found = known.get(attribute)
+    if found is None:
+        one = KeyValue.FromString(attribute)
+        found = known[attribute] = one.key, names.value_text(one.value)
+    return found
+
+
+@compiled
+def attribute_places(data: Bytes, number: int) -> NDArray[np.int64]:
+    """Return where the fields *number* of a message begin and end."""
+    count = 0
+    at = 0
+    while at < data.shape[0]:
+        found, begin, at = field(data, at, data.shape[0])
+        count += found == number
+    places = np.zeros((count, 2), np.int64)
+    count = 0
+    at = 0
+    while at < data.shape[0]:
+        found, begin, at = field(data, at, data.shape[0])
+        if found == number:
+            places[count, 0], places[count, 1] = begin, at
+            count += 1
+    return places
+
+
+def _folded(attributes: list[tuple[str, str]], fold: int) -> list[tuple[str, str]]:
     """Return *attributes* with the folded one's value replaced; none if all are."""
     if fold == 0:
         return attributes
     if fold == FOLD_ALL:
         return []
-    for one in attributes:
-        if key_hash(one.key) == fold:
-            one.value.Clear()
-            one.value.string_value = OVERFLOW
-    return attributes
+    return [(key, OVERFLOW if key_hash(key) == fold else value) for key, value in attributes]
 
 
 def payloads(data: Bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:

@@ -21,6 +21,7 @@ import base64
 import json
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from telemetry.scan.sink import Kind
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+_NAMES_KEPT = 4096
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9_:]+")
 _NOT_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 _ANNOTATION = re.compile(r"\{[^}]*\}")
@@ -75,6 +77,7 @@ _PER = {
 }
 
 
+@lru_cache(_NAMES_KEPT)
 def metric_name(name: str, unit: str, kind: Kind) -> str:
     """Return the Prometheus name of an OTLP metric; a histogram's without its part."""
     full = _NOT_NAME.sub("_", name)
@@ -119,18 +122,32 @@ def target_labels(attributes: Iterable[KeyValue]) -> dict[str, str]:
 
 def point_labels(attributes: Iterable[KeyValue]) -> dict[str, str]:
     """Return the labels of a data point's attributes; those of empty values are absent."""
+    return labels_of((one.key, value_text(one.value)) for one in attributes)
+
+
+def labels_of(attributes: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the labels of attributes whose values are texts already."""
     labels: dict[str, str] = {}
-    for key, value in sorted((one.key, value_text(one.value)) for one in attributes):
-        label = _NOT_LABEL.sub("_", key)
-        if label[:1].isdigit():
-            label = f"key_{label}"
+    for key, value in sorted(attributes):
+        label = label_name(key)
         if label and value:
             labels[label] = f"{labels[label]};{value}" if label in labels else value
     return labels
 
 
+@lru_cache(_NAMES_KEPT)
+def label_name(key: str) -> str:
+    """Return the label of an attribute's *key*."""
+    label = _NOT_LABEL.sub("_", key)
+    return f"key_{label}" if label[:1].isdigit() else label
+
+
 def value_text(value: AnyValue) -> str:
     """Return an attribute's value as text; lists and maps as JSON, bytes in base64."""
+    if value.HasField("string_value"):
+        return value.string_value
+    if value.HasField("int_value"):
+        return str(value.int_value)
     plain = _plain(value)
     if isinstance(plain, str):
         return plain

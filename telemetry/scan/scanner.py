@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from meshkit.errors import InvalidInput
 from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
-from telemetry.scan.described import NewSeries, describe
+from telemetry.scan.described import NewSeries, attribute_places, describe
 from telemetry.scan.exponential import scan_exponentials
 from telemetry.scan.hashing import find, insert_all, xxhash64
 from telemetry.scan.metrics import list_metrics
@@ -189,6 +189,7 @@ class Scanner:
         for signal in (Signal.METRICS, Signal.LOGS, Signal.TRACES):
             self.judge(signal, b"", 1)
         self._warm_points({Kind.GAUGE})
+        attribute_places(_EMPTY, 7)
         self.learn([])
         self.fold({1: 1})
         self.fold({})
