@@ -15,6 +15,7 @@ from gateway.changes.preflight import Preflight
 from gateway.changes.receipts import Receipts
 from gateway.config import ConfigWriter
 from gateway.control import Control
+from gateway.described import Described
 from gateway.identity.parts import Identity
 from gateway.limits.parts import Limits
 from gateway.load.reports import LoadReports
@@ -164,7 +165,12 @@ class Gateway:
         )
         self.control.set_input(unseal=identity.seal.opened)
         self.feed.deny(lambda peer: names.denied(self.control.catalog, peer))
-        self.writer = CatalogWriter(self.store, changed=self._changed, seal=identity.seal)
+        self.writer = CatalogWriter(
+            self.store,
+            changed=self._changed,
+            seal=identity.seal,
+            described=Described(beside=self.control.inputs.merged),
+        )
         self.reflected = ReflectedStore(pool)
         self.reflector = self._reflecting()
         self.discovery = AggregatedDiscovery(

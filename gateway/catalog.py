@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import hosts, validation
-from gateway.compile.descriptors import InvalidDescriptors, merge
 from gateway.kinds import BY_CLASS, kind_of
 from gateway.model import Issuer, Object, Route, Service
 from meshkit.errors import (
@@ -22,6 +21,7 @@ from meshkit.errors import (
 
 
 if TYPE_CHECKING:
+    from gateway.described import Described
     from gateway.identity.seal import Seal
     from gateway.store.catalog import CatalogStore, Change, Revision, Stored
 
@@ -43,14 +43,20 @@ class CatalogWriter:
     """Writes to the catalog. A change and its audit record are one transaction."""
 
     def __init__(
-        self, store: CatalogStore, *, changed: Callable[[Sequence[Revision]], None], seal: Seal
+        self,
+        store: CatalogStore,
+        *,
+        changed: Callable[[Sequence[Revision]], None],
+        seal: Seal,
+        described: Described,
     ) -> None:
         """
         *changed* is called after each change with what it made, and must not block.
 
-        *seal* is what secrets are kept under.
+        *seal* is what secrets are kept under, *described* what descriptors have to go with.
         """
         self._store = store
+        self._described = described
         self._changed = changed
         self._seal = seal
         self.guard: Callable[[Change], Awaitable[None]] | None = None
@@ -192,7 +198,7 @@ class CatalogWriter:
         if kind.check is not None:
             kind.check(value)
         if isinstance(value, Service):
-            await _check_fits(change, before, value)
+            await _check_fits(change, before, value, self._described)
         elif isinstance(value, Route):
             await _check_route_fits(change, value)
         elif isinstance(value, Issuer):
@@ -234,7 +240,9 @@ def _check_digest(request: RequestId, digest: bytes) -> None:
         )
 
 
-async def _check_fits(change: Change, before: Stored | None, service: Service) -> None:
+async def _check_fits(
+    change: Change, before: Stored | None, service: Service, described: Described
+) -> None:
     """Refuse a service that others are in the way of."""
     old = before.value if before else None
     had = old.grpc_services if isinstance(old, Service) else ()
@@ -265,14 +273,7 @@ async def _check_fits(change: Change, before: Stored | None, service: Service) -
         and old.descriptor_set == service.descriptor_set
     ):
         return
-    others = [other.descriptor_set for other in await change.described(but=service.name)]
-    try:
-        merge([*others, service.descriptor_set])
-    except InvalidDescriptors as error:
-        raise FailedPrecondition(
-            "DESCRIPTOR_CONFLICT",
-            f"The descriptor set doesn't go with the other services': {error}.",
-        ) from None
+    await described.check(change, service)
 
 
 async def _check_route_fits(change: Change, route: Route) -> None:

@@ -13,6 +13,7 @@ import bisect
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
@@ -45,7 +46,7 @@ class _File:
     """Longest way down its imports: a file stands behind all of less depth."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Set:
     """What an owner brought."""
 
@@ -57,8 +58,12 @@ class _Set:
 class Merged:
     """One FileDescriptorSet of those of all owners. Its methods may be called by any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: WeakValueDictionary[bytes, _Set] | None = None) -> None:
+        """*known* is another's: what that has read needs no reading here, and no room either."""
         self.work = Work()
+        self.known = WeakValueDictionary() if known is None else known
+        """What was read, by its content, as long as somebody brings it."""
+
         self._sets: dict[str, _Set] = {}
         self._files: dict[str, _File] = {}
         self._importers: dict[str, set[str]] = {}
@@ -83,21 +88,35 @@ class Merged:
 
         """
         with self._lock:
-            changes: dict[str, bytes | None] = {
-                owner: content
-                for owner, content in sets.items()
-                if (known := self._sets.get(owner)) is None or known.content != content
-            }
-            changes.update((owner, None) for owner in self._sets.keys() - sets.keys())
-            self._change(changes)
+            self._become(sets)
             return b"".join(
                 frame for _, name in self._order for frame in _framed(self._files[name].used)
             )
+
+    def check(self, sets: Mapping[str, bytes]) -> None:
+        """
+        See that *sets* hold together, as `of` does.
+
+        Raises:
+            InvalidDescriptors: They don't.
+
+        """
+        with self._lock:
+            self._become(sets)
 
     def services(self, owner: str) -> frozenset[str]:
         """Return the full names of the gRPC services that an owner's files define."""
         known = self._sets.get(owner)
         return known.services if known is not None else frozenset()
+
+    def _become(self, sets: Mapping[str, bytes]) -> None:
+        changes: dict[str, bytes | None] = {
+            owner: content
+            for owner, content in sets.items()
+            if (known := self._sets.get(owner)) is None or known.content != content
+        }
+        changes.update((owner, None) for owner in self._sets.keys() - sets.keys())
+        self._change(changes)
 
     def _change(self, changes: Mapping[str, bytes | None]) -> None:
         if not changes:
@@ -115,6 +134,9 @@ class Merged:
     def _read(self, content: bytes | None) -> _Set | None:
         if content is None:
             return None
+        known = self.known.get(content)
+        if known is not None:
+            return known
         self.work.read += 1
         files: dict[str, bytes] = {}
         services: set[str] = set()
@@ -122,7 +144,8 @@ class Merged:
             file.ClearField("source_code_info")
             files[file.name] = file.SerializeToString(deterministic=True)
             services.update(_scoped(file.package, one.name) for one in file.service)
-        return _Set(content, files, frozenset(services))
+        made = self.known[content] = _Set(content, files, frozenset(services))
+        return made
 
     def _replace(self, sets: Mapping[str, _Set | None]) -> set[str]:
         """Have owners bring these; returns the names of files of which versions came or went."""

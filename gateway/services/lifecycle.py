@@ -12,7 +12,7 @@ from aerofusion.gateway.v1 import lifecycle_service_pb2 as rpc
 from aerofusion.gateway.v1 import lifecycle_service_pb2_grpc
 from aerofusion.telemetry.v1 import query_service_pb2 as logs
 from gateway.lifecycle import deprecated
-from gateway.services.counted import ASK_WITHIN_S, away
+from gateway.services.counted import away
 from gateway.telemetry import Unheard
 from meshkit import paging
 from meshkit.errors import InvalidInput, NotFound
@@ -34,6 +34,9 @@ METHODS_MAX: Final = 2_000
 
 PATHS_AT_ONCE: Final = 200
 """Of one question to telemetry, which takes 64 KiB of them."""
+
+ASK_WITHIN_S: Final = 25.0
+"""Telemetry itself gives up after 20 s, and says that it was too much."""
 
 PAGE_SIZE: Final = 100
 PAGE_SIZE_MAX: Final = 1_000

@@ -17,6 +17,7 @@ from gateway.store.rows import (
     Answered,
     Revision,
     Stored,
+    api_of,
     digest,
     revision_of,
     stored_of,
@@ -52,7 +53,13 @@ class Change:
     """
 
     def __init__(
-        self, connection: Connection, *, actor: str, revision: int, canary: int | None = None
+        self,
+        connection: Connection,
+        *,
+        actor: str,
+        revision: int,
+        canary: int | None = None,
+        within: Change | None = None,
     ) -> None:
         self.canary = canary
         """The last revision of a change that some edges have first, if there is one."""
@@ -61,6 +68,13 @@ class Change:
         """The newest revision, those of this change included."""
         self.first = revision + 1
         """The first revision of this change, once there is one."""
+
+        self.committed: int = within.committed if within is not None else revision
+        """The newest revision that stays, whatever comes of this change."""
+
+        self.described: dict[str, bytes] = dict(within.described) if within is not None else {}
+        """Descriptor sets of the JSON APIs that this change wrote, by the service's name; empty
+        where there is none any more."""
 
         self.made: list[Revision] = []
         """What this change made, oldest first."""
@@ -146,7 +160,7 @@ class Change:
         await self.flush()
         await self._connection.execute("SAVEPOINT attempt")
         try:
-            yield Change(self._connection, actor=self.actor, revision=self.revision)
+            yield Change(self._connection, actor=self.actor, revision=self.revision, within=self)
         finally:
             await self._connection.execute("ROLLBACK TO SAVEPOINT attempt")
 
@@ -275,16 +289,30 @@ class Change:
         )
         return [stored_of(row) for row in rows]
 
-    async def described(self, *, but: str) -> list[Service]:
-        """Return the other services that have a JSON API."""
-        await self.flush()
+    async def described_since(self, revision: int) -> dict[str, str]:
+        """
+        Return the descriptors' hashes of the JSON APIs written behind *revision*, by service.
+
+        As `committed` left them; empty where there is none any more.
+        """
         rows = await self._connection.fetch(
-            f"{OBJECTS} WHERE o.kind = 'service' AND o.content->'json_prefixes' <> '[]'"
-            " AND o.content->>'descriptor_set' <> '' AND o.name <> $1 ORDER BY o.name",
-            but,
+            "SELECT object, CASE WHEN content->'json_prefixes' <> '[]'"
+            " THEN content->>'descriptor_set' END AS hash"
+            " FROM (SELECT DISTINCT ON (object) object, content FROM revisions"
+            " WHERE revision > $1 AND revision <= $2 AND object >= 'services/'"
+            " AND object < 'services0' AND object NOT LIKE '%/routes/%'"
+            " ORDER BY object, revision DESC) r",
+            revision,
+            self.committed,
         )
-        services = [stored_of(row).value for row in rows]
-        return [one for one in services if isinstance(one, Service)]
+        return {row["object"]: row["hash"] or "" for row in rows}
+
+    async def descriptor_sets(self, hashes: Collection[str]) -> dict[str, bytes]:
+        """Return descriptor sets by their hashes."""
+        rows = await self._connection.fetch(
+            "SELECT sha256, content FROM descriptor_sets WHERE sha256 = ANY($1)", list(hashes)
+        )
+        return {row["sha256"]: row["content"] for row in rows}
 
     async def put(self, before: Stored | None, value: Object) -> Stored:
         """Make the object be *value*: the next revision."""
@@ -351,6 +379,8 @@ class Change:
             create_time=subject.create_time,
         )
         self._known[name] = after
+        if kind == BY_CLASS[Service].key:
+            self.described[name] = api_of(after)
         if kind in self._counts:
             self._counts[kind] += (after is not None) - (before is not None)
         self.made.append(

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.kinds import kind_of
-from gateway.model import Object
+from gateway.model import Object, Service
 from gateway.store import codec
 
 
@@ -127,3 +127,9 @@ def revision_of(row: Row) -> Revision:
         change_first=row["change_first"] or row["revision"],
         canary=row["canary"],
     )
+
+
+def api_of(stored: Stored | None) -> bytes:
+    """Return the descriptors of a service with a JSON API; b"" if it is none."""
+    value = stored.value if stored is not None else None
+    return value.descriptor_set if isinstance(value, Service) and value.json_prefixes else b""

@@ -9,7 +9,6 @@ import click
 
 from aerofusion.gateway.v1 import lifecycle_service_pb2 as rpc
 from meshctl import exits
-from meshctl.admin import CALL_TIMEOUT_S
 from meshctl.cli.catalog import as_dict
 from meshctl.cli.context import Context, as_json, show_json, show_table
 from meshctl.faults import MeshctlError
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 USAGES_MAX = 1_000
+TIMEOUT_S = 60.0
+"""Many log records are counted."""
 
 
 @click.command()
@@ -46,7 +47,8 @@ def deprecated(
 
     SERVICE is one service, or all. What is counted is in the edges' access logs: a few seconds
     late, and without calls that reach a service directly. "Unserved" came to no service: the edge
-    refused it or answered itself.
+    refused it or answered itself. Where edges log more than some millions of calls, ask for less
+    time.
     """
     request = rpc.GetDeprecatedUsageRequest(
         service=f"services/{service.removeprefix('services/')}" if service else "", page_size=top
@@ -55,7 +57,7 @@ def deprecated(
     if per is not None:
         request.period.CopyFrom(_duration(per))
     answer = context.ask(
-        lambda admin: admin.lifecycles.GetDeprecatedUsage(request, timeout=CALL_TIMEOUT_S)
+        lambda admin: admin.lifecycles.GetDeprecatedUsage(request, timeout=TIMEOUT_S)
     )
     if wants_json:
         show_json({"methods": [], "usages": [], **as_dict(answer)})

@@ -88,6 +88,18 @@ def test_nothing_is_read_when_nothing_differs():
     assert (merged.work.read, merged.work.loaded) == (read, loaded)
 
 
+def test_what_another_has_read_is_not_read_again_nor_remembered_for_longer():
+    one = Merged()
+    other = Merged(one.known)
+    sets = {f"services/s{n}": own(n) for n in range(5)}
+    one.of(sets)
+    other.check({**sets, "services/new": own(7)})
+    assert (one.work.read, other.work.read) == (5, 1)
+    one.of({})
+    other.check({})
+    assert not one.known
+
+
 def test_files_stand_behind_what_they_import_and_without_comments():
     merged = Merged()
     joined = merged.of({"a": own(1), "b": own(2)})

@@ -30,7 +30,8 @@ class LifecycleServiceStub:
     in their descriptors. Needs the operator role.
 
     Reasons of errors: SERVICE_NOT_FOUND (NOT_FOUND), INVALID_FIELD, TOO_MANY_DEPRECATED
-    (INVALID_ARGUMENT: ask for one service), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
+    (INVALID_ARGUMENT: ask for one service), QUERY_TOO_EXPENSIVE (INVALID_ARGUMENT: more log records
+    than can be counted in 20 s; ask for less time), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
     there).
     """
 
@@ -52,7 +53,8 @@ class LifecycleServiceServicer:
     in their descriptors. Needs the operator role.
 
     Reasons of errors: SERVICE_NOT_FOUND (NOT_FOUND), INVALID_FIELD, TOO_MANY_DEPRECATED
-    (INVALID_ARGUMENT: ask for one service), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
+    (INVALID_ARGUMENT: ask for one service), QUERY_TOO_EXPENSIVE (INVALID_ARGUMENT: more log records
+    than can be counted in 20 s; ask for less time), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
     there).
     """
 
@@ -87,7 +89,8 @@ class LifecycleService:
     in their descriptors. Needs the operator role.
 
     Reasons of errors: SERVICE_NOT_FOUND (NOT_FOUND), INVALID_FIELD, TOO_MANY_DEPRECATED
-    (INVALID_ARGUMENT: ask for one service), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
+    (INVALID_ARGUMENT: ask for one service), QUERY_TOO_EXPENSIVE (INVALID_ARGUMENT: more log records
+    than can be counted in 20 s; ask for less time), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
     there).
     """
 

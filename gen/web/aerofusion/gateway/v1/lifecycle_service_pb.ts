@@ -296,7 +296,8 @@ export const DeprecatedUsageSchema: GenMessage<DeprecatedUsage> = /*@__PURE__*/
  * in their descriptors. Needs the operator role.
  *
  * Reasons of errors: SERVICE_NOT_FOUND (NOT_FOUND), INVALID_FIELD, TOO_MANY_DEPRECATED
- * (INVALID_ARGUMENT: ask for one service), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
+ * (INVALID_ARGUMENT: ask for one service), QUERY_TOO_EXPENSIVE (INVALID_ARGUMENT: more log records
+ * than can be counted in 20 s; ask for less time), TELEMETRY_AWAY (UNAVAILABLE: the edges' access logs are
  * there).
  *
  * @generated from service aerofusion.gateway.v1.LifecycleService
