@@ -121,6 +121,12 @@ debian:
 	    echo "make: the tests need$$missing. Try: apt-get install$$missing" >&2; exit 1; \
 	  fi; \
 	fi
+	@mkdir -p build/debian; for name in prometheus victoria-metrics; do \
+	  command -v $$name > /dev/null || [ -d build/debian/$$name ] || { echo "unpacking Debian's $$name"; \
+	    ( cd build/debian && { apt-get download -q $$name || { apt-get update -q && apt-get download -q $$name; }; } \
+	      && dpkg -x $${name}_*.deb $$name && rm $${name}_*.deb ) > /dev/null 2>&1 \
+	    || { echo "make: the tests compare with $$name. Try: apt-get install $$name" >&2; exit 1; }; }; \
+	done
 
 slices: env web debian ## Short slices of the suites that take hours
 	@MESH_SOAK_SLICE=1 $(PY) -m tests.suites $(foreach s,$(LONG_SUITES),$(s)) -- $(ARGS)

@@ -96,6 +96,17 @@ class Head:
         return int(self._slots.used[0])
 
     @property
+    def blocks_used(self) -> int:
+        """Blocks of samples in use."""
+        return self._blocks_used()
+
+    @property
+    def latest_ms(self) -> int:
+        """The time of the latest sample that was ever here; before all times if there was none."""
+        taken = int(self._arena.level[1])
+        return int(self._arena.reach[:taken].max()) if taken else -NEVER
+
+    @property
     def used_bytes(self) -> int:
         """Memory of the blocks in use."""
         return self._blocks_used() * blocks.BLOCK_BYTES

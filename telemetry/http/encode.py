@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from telemetry.promql.native.texts import populated
 from telemetry.promql.nodes import Kind
 from telemetry.promql.numbers import number
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from telemetry.promql.engine import Answer, Series
     from telemetry.promql.kernels import Floats, Ints
+    from telemetry.promql.native.columns import Histograms
 
 
 def success(data: str, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> str:
@@ -40,13 +42,14 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def answer(of: Answer, at_ms: int, limit: int) -> str:
+def answer(of: Answer, at_ms: int, limit: int, *, stats: bool = False) -> str:
     """
     Return a query's answer.
 
     Args:
         at_ms: Time of an instant query; a string has no other.
         limit: Most series; 0: all.
+        stats: Whether to say what the query cost.
 
     """
     warnings = list(of.warnings)
@@ -60,25 +63,45 @@ def answer(of: Answer, at_ms: int, limit: int) -> str:
         case Kind.SCALAR:
             result = _points(series[0].ts, series[0].values)[0]
         case Kind.VECTOR:
-            result = f"[{','.join(_vector(series))}]"
+            result = f"[{','.join(_vector(series, of.histograms))}]"
         case Kind.MATRIX:
-            result = f"[{','.join(_matrix(series))}]"
-    data = f'{{"resultType":"{of.kind.value}","result":{result}}}'
+            result = f"[{','.join(_matrix(series, of.histograms))}]"
+    cost = f',"stats":{compact(_stats(of))}' if stats else ""
+    data = f'{{"resultType":"{of.kind.value}","result":{result}{cost}}}'
     return success(data, warnings, of.infos)
 
 
-def _vector(series: Sequence[Series]) -> list[str]:
+def _stats(of: Answer) -> dict[str, Any]:
+    return {
+        "timings": {
+            "evalTotalTime": of.evaluated_s,
+            "resultSortTime": 0,
+            "queryPreparationTime": 0,
+            "innerEvalTime": of.evaluated_s,
+            "execQueueTime": of.waited_s,
+            "execTotalTime": of.waited_s + of.evaluated_s,
+        },
+        "samples": {"totalQueryableSamples": of.samples, "peakSamples": of.samples},
+    }
+
+
+def _vector(series: Sequence[Series], pool: Histograms | None) -> list[str]:
     if not series:
         return []
     times = np.array([one.ts[0] for one in series], np.int64)
     points = _points(times, np.array([one.values[0] for one in series]))
     return [
-        f'{{"metric":{compact(dict(one.labels))},"value":{point}}}'
+        f'{{"metric":{compact(dict(one.labels))},'
+        + (
+            f'"value":{point}}}'
+            if pool is None or one.histogram is None
+            else f'"histogram":{_histogram(pool, int(one.ts[0]), int(one.histogram[0]))}}}'
+        )
         for one, point in zip(series, points, strict=True)
     ]
 
 
-def _matrix(series: Sequence[Series]) -> list[str]:
+def _matrix(series: Sequence[Series], pool: Histograms | None) -> list[str]:
     if not series:
         return []
     # One conversion for all series: the calls cost more than the values of a short one.
@@ -88,10 +111,35 @@ def _matrix(series: Sequence[Series]) -> list[str]:
     first = 0
     for one in series:
         stop = first + one.ts.size
-        values = ",".join(points[first:stop])
-        rows.append(f'{{"metric":{compact(dict(one.labels))},"values":[{values}]}}')
+        floats, natives = points[first:stop], ""
+        if pool is not None and one.histogram is not None:
+            rows_of = one.histogram.tolist()
+            floats = [point for point, i in zip(floats, rows_of, strict=True) if i < 0]
+            found = [
+                _histogram(pool, ts, i)
+                for ts, i in zip(one.ts.tolist(), rows_of, strict=True)
+                if i >= 0
+            ]
+            natives = f',"histograms":[{",".join(found)}]' if found else ""
+        values = f',"values":[{",".join(floats)}]' if floats or not natives else ""
+        rows.append(f'{{"metric":{compact(dict(one.labels))}{values}{natives}}}')
         first = stop
     return rows
+
+
+def _histogram(pool: Histograms, ms: int, i: int) -> str:
+    """Return a native histogram as `[seconds,{"count":...,"sum":...,"buckets":[...]}]`."""
+    shown: dict[str, Any] = {
+        "count": number(float(pool.counts[i])),
+        "sum": number(float(pool.sums[i])),
+    }
+    buckets = [
+        [bucket.rule, number(bucket.low), number(bucket.high), number(bucket.population)]
+        for bucket in populated(pool, i)
+    ]
+    if buckets:
+        shown["buckets"] = buckets
+    return f"[{_time(ms)},{compact(shown)}]"
 
 
 def _points(ts: Ints, values: Floats) -> list[str]:

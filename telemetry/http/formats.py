@@ -67,6 +67,11 @@ def duration_ms(text: str) -> int:
     raise ValueError(f"cannot parse {_quoted(text)} to a valid duration")
 
 
+def rfc3339(moment: datetime) -> str:
+    """Return a time in UTC to the millisecond."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
 def label_name(text: str) -> str:
     """Return the label that a path names; `U__` marks names with other than word characters."""
     if not text.startswith("U__"):

@@ -61,6 +61,12 @@ class Answer:
     histograms: Histograms | None = None
     """The native histograms among the points."""
 
+    waited_s: float = 0.0
+    """How long the query waited for its turn; whoever let it wait knows."""
+
+    evaluated_s: float = 0.0
+    """How long its evaluation took, by the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:

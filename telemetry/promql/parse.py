@@ -51,6 +51,25 @@ def parse_selector(text: str, limits: QueryLimits) -> matchers.Selection:
     return node.selection
 
 
+def selectors(node: nodes.Node) -> list[matchers.Selection]:
+    """Return what all selectors in a query mean, in their order."""
+    match node:
+        case nodes.Selector():
+            return [node.selection]
+        case nodes.Range():
+            return [node.selector.selection]
+        case nodes.Subquery() | nodes.Unary():
+            return selectors(node.expr)
+        case nodes.Call():
+            return [found for arg in node.args for found in selectors(arg)]
+        case nodes.Aggregate():
+            return (selectors(node.param) if node.param else []) + selectors(node.expr)
+        case nodes.Binary():
+            return selectors(node.left) + selectors(node.right)
+        case _:
+            return []
+
+
 @functools.lru_cache(maxsize=1024)
 def _parse(text: str, operators_max: int, depth_max: int) -> nodes.Node:
     found = tokens(text)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from aerofusion.telemetry.v1 import query_service_pb2 as pb
+from telemetry.promql.native.texts import populated
 from telemetry.promql.nodes import Kind
 from telemetry.query.traces import depth_first
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from telemetry.promql.engine import Answer, Series
+    from telemetry.promql.native.columns import Histograms
     from telemetry.store.model import LogCount, LogRecord, Span
 
 RESULT_TYPES = {
@@ -25,14 +27,45 @@ RESULT_TYPES = {
 }
 
 
-def time_series(series: Sequence[Series]) -> list[pb.TimeSeries]:
-    """Return the series of an answer."""
-    return [
-        pb.TimeSeries(
+def time_series(series: Sequence[Series], pool: Histograms | None) -> list[pb.TimeSeries]:
+    """Return the series of an answer; *pool* holds their native histograms."""
+    return [_time_series(one, pool) for one in series]
+
+
+def _time_series(one: Series, pool: Histograms | None) -> pb.TimeSeries:
+    if pool is None or one.histogram is None:
+        return pb.TimeSeries(
             labels=dict(one.labels), timestamps_ms=one.ts.tolist(), values=one.values.tolist()
         )
-        for one in series
-    ]
+    floats = one.histogram < 0
+    return pb.TimeSeries(
+        labels=dict(one.labels),
+        timestamps_ms=one.ts[floats].tolist(),
+        values=one.values[floats].tolist(),
+        histograms=[
+            _histogram(pool, ts, i)
+            for ts, i in zip(one.ts.tolist(), one.histogram.tolist(), strict=True)
+            if i >= 0
+        ],
+    )
+
+
+def _histogram(pool: Histograms, ts_ms: int, i: int) -> pb.HistogramSample:
+    return pb.HistogramSample(
+        timestamp_ms=ts_ms,
+        count=pool.counts[i],
+        sum=pool.sums[i],
+        buckets=[
+            pb.HistogramBucket(
+                lower=bucket.low,
+                upper=bucket.high,
+                count=bucket.population,
+                lower_inclusive=bucket.rule in (1, 3),
+                upper_inclusive=bucket.rule in (0, 3),
+            )
+            for bucket in populated(pool, i)
+        ],
+    )
 
 
 def notes(answer: Answer) -> pb.QueryNotes:

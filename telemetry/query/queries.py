@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from opentelemetry import metrics
 
@@ -29,10 +29,23 @@ if TYPE_CHECKING:
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
     from telemetry.promql.source import Source
+    from telemetry.query.exemplars import Exemplars, SeriesExemplars
+    from telemetry.store.cardinality import Cardinality
     from telemetry.store.model import MetricFamily
     from telemetry.store.reader import Reader
 
 _T = TypeVar("_T")
+_NO_TIME = (1 << 63) - 1
+"""What an empty head begins with, as in Prometheus."""
+
+
+class HeadExtent(NamedTuple):
+    """What the memory of the newest samples holds."""
+
+    series: int
+    blocks: int
+    start_ms: int
+    end_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +76,16 @@ class Queries:
     """
 
     def __init__(
-        self, reader: Reader, limits: QueriesLimits | None = None, *, head: Head | None = None
+        self,
+        reader: Reader,
+        limits: QueriesLimits | None = None,
+        *,
+        head: Head | None = None,
+        exemplars: Exemplars | None = None,
     ) -> None:
         self.reader = reader
         self._head = head
+        self._exemplars = exemplars
         self.limits = limits or QueriesLimits()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(self.limits.concurrent_max, "promql")
@@ -89,10 +108,9 @@ class Queries:
     ) -> Answer:
         """Return the value of a PromQL expression at one time."""
         engine = self._engine(tenant, timeout)
-        answer = await self._run(
+        return await self._answer(
             "instant", lambda stop: engine.instant(text, at_ms, lookback=lookback, stop=stop)
         )
-        return self._bounded(answer)
 
     async def range(
         self,
@@ -105,10 +123,9 @@ class Queries:
     ) -> Answer:
         """Return the values of a PromQL expression at *grid*: start, end, step, all in ms."""
         engine = self._engine(tenant, timeout)
-        answer = await self._run(
+        return await self._answer(
             "range", lambda stop: engine.range(text, *grid, lookback=lookback, stop=stop)
         )
-        return self._bounded(answer)
 
     async def series(self, selectors: Sequence[str], *, tenant: str = "") -> list[Labels]:
         """Return the label sets of the series that any selector matches, sorted."""
@@ -146,6 +163,25 @@ class Queries:
         """Return what is known of a metric, or of all."""
         return await self.reader.metric_families(name, tenant=tenant)
 
+    async def exemplars(
+        self, selections: Sequence[Selection], start_ms: int, end_ms: int, *, tenant: str = ""
+    ) -> Sequence[SeriesExemplars]:
+        """Return the exemplars of the series that any selection means; none without a store."""
+        if self._exemplars is None or not selections:
+            return ()
+        return await self._exemplars.find(selections, start_ms, end_ms, tenant=tenant)
+
+    async def cardinality(self, top: int, *, tenant: str = "") -> Cardinality:
+        """Return what there are most series and values of, the *top* of each."""
+        return await self.reader.cardinality(top, tenant=tenant)
+
+    def head_extent(self) -> HeadExtent:
+        """Return what the memory of the newest samples holds."""
+        head = self._head
+        if head is None or head.horizon_ms >= _NO_TIME:
+            return HeadExtent(0 if head is None else head.series, 0, _NO_TIME, -_NO_TIME)
+        return HeadExtent(head.series, head.blocks_used, head.horizon_ms, head.latest_ms)
+
     async def warm(self) -> None:
         """Compile, or load, the machine code that most queries need; takes seconds at most."""
         await self._run("warm", lambda _: warm())
@@ -168,6 +204,17 @@ class Queries:
         if self._head is None:
             return store
         return HeadSource(head=self._head, store=store, tenant=tenant)
+
+    async def _answer(self, kind: str, evaluate: Callable[[threading.Event], Answer]) -> Answer:
+        asked = time.monotonic()
+
+        def timed(stop: threading.Event) -> Answer:
+            began = time.monotonic()
+            answer = evaluate(stop)
+            took = time.monotonic() - began
+            return replace(answer, waited_s=began - asked, evaluated_s=took)
+
+        return self._bounded(await self._run(kind, timed))
 
     async def _run(self, kind: str, evaluate: Callable[[threading.Event], _T]) -> _T:
         if len(self._under_way) >= self.limits.concurrent_max + self.limits.waiting_max:

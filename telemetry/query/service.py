@@ -90,7 +90,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
         return _fitting(
             pb.QueryInstantResponse(
                 result_type=messages.RESULT_TYPES[answer.kind],
-                series=messages.time_series(_few_enough(answer.series)),
+                series=messages.time_series(_few_enough(answer.series), answer.histograms),
                 text=answer.text,
                 notes=messages.notes(answer),
             )
@@ -111,7 +111,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
         )
         return _fitting(
             pb.QueryRangeResponse(
-                series=messages.time_series(_few_enough(answer.series)),
+                series=messages.time_series(_few_enough(answer.series), answer.histograms),
                 notes=messages.notes(answer),
             )
         )

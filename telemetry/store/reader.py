@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meshkit.errors import InvalidInput
+from telemetry.store import cardinality
 from telemetry.store.histograms import read_exemplars, read_histograms
 from telemetry.store.model import (
     LogCondition,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from telemetry.store.cardinality import Cardinality
     from telemetry.store.histograms import HistogramSamples, StoredExemplar
     from telemetry.store.model import Limits
 
@@ -166,6 +168,10 @@ class Reader:
         return [
             MetricFamily(name=row[0], kind=row[1], unit=row[2], description=row[3]) for row in rows
         ]
+
+    async def cardinality(self, top: int, *, tenant: str = "") -> Cardinality:
+        """Return what there are most series and label values of, the *top* of each."""
+        return await cardinality.read(self._sessions, top, tenant=tenant)
 
     async def search_logs(
         self, query: LogQuery, *, bounds: Limits = READ_BOUNDS

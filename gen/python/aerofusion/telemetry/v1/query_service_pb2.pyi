@@ -182,6 +182,7 @@ class TimeSeries(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     TIMESTAMPS_MS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    HISTOGRAMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels by name, the metric's name as `__name__` among them."""
@@ -194,20 +195,99 @@ class TimeSeries(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Values of the samples. NaN and infinities are values like others."""
 
+    @_builtins.property
+    def histograms(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistogramSample]:
+        """The samples that are native histograms, ascending by time; they aren't among the values."""
+
     def __init__(
         self,
         *,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timestamps_ms: _abc.Iterable[_builtins.int] | None = ...,
         values: _abc.Iterable[_builtins.float] | None = ...,
+        histograms: _abc.Iterable[Global___HistogramSample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "timestamps_ms", b"timestamps_ms", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histograms", b"histograms", "labels", b"labels", "timestamps_ms", b"timestamps_ms", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimeSeries: _TypeAlias = TimeSeries  # noqa: Y015
+
+@_typing.final
+class HistogramSample(_message.Message):
+    """A native histogram of a series."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    timestamp_ms: _builtins.int
+    """Time of the sample in milliseconds since 1970."""
+    count: _builtins.float
+    """Observations, those that are NaN among them. Not always whole: rates have them too."""
+    sum: _builtins.float
+    """Sum of the observations."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistogramBucket]:
+        """The buckets that aren't empty, ascending."""
+
+    def __init__(
+        self,
+        *,
+        timestamp_ms: _builtins.int = ...,
+        count: _builtins.float = ...,
+        sum: _builtins.float = ...,
+        buckets: _abc.Iterable[Global___HistogramBucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "count", b"count", "sum", b"sum", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistogramSample: _TypeAlias = HistogramSample  # noqa: Y015
+
+@_typing.final
+class HistogramBucket(_message.Message):
+    """A bucket of a native histogram."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LOWER_INCLUSIVE_FIELD_NUMBER: _builtins.int
+    UPPER_INCLUSIVE_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    """Lower bound; -Inf where there is none."""
+    upper: _builtins.float
+    """Upper bound; +Inf where there is none."""
+    count: _builtins.float
+    """Observations in it."""
+    lower_inclusive: _builtins.bool
+    """Whether the lower bound itself belongs to it."""
+    upper_inclusive: _builtins.bool
+    """Whether the upper bound itself belongs to it."""
+    def __init__(
+        self,
+        *,
+        lower: _builtins.float = ...,
+        upper: _builtins.float = ...,
+        count: _builtins.float = ...,
+        lower_inclusive: _builtins.bool = ...,
+        upper_inclusive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "lower", b"lower", "lower_inclusive", b"lower_inclusive", "upper", b"upper", "upper_inclusive", b"upper_inclusive"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistogramBucket: _TypeAlias = HistogramBucket  # noqa: Y015
 
 @_typing.final
 class QueryNotes(_message.Message):

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file aerofusion/telemetry/v1/query_service.proto.
  */
 export const file_aerofusion_telemetry_v1_query_service: GenFile = /*@__PURE__*/
-  fileDesc("CithZXJvZnVzaW9uL3RlbGVtZXRyeS92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEhdhZXJvZnVzaW9uLnRlbGVtZXRyeS52MSKjAQoKVGltZVNlcmllcxI/CgZsYWJlbHMYASADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzLkxhYmVsc0VudHJ5EhUKDXRpbWVzdGFtcHNfbXMYAiADKAMSDgoGdmFsdWVzGAMgAygBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiRgoKUXVlcnlOb3RlcxIQCgh3YXJuaW5ncxgBIAMoCRINCgVpbmZvcxgCIAMoCRIXCg9zYW1wbGVzX3RvdWNoZWQYAyABKAMiiwEKE1F1ZXJ5SW5zdGFudFJlcXVlc3QSDQoFcXVlcnkYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGdGVuYW50GAMgASgJEisKCGxvb2tiYWNrGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIscBChRRdWVyeUluc3RhbnRSZXNwb25zZRI4CgtyZXN1bHRfdHlwZRgBIAEoDjIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlJlc3VsdFR5cGUSMwoGc2VyaWVzGAIgAygLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVGltZVNlcmllcxIMCgR0ZXh0GAMgASgJEjIKBW5vdGVzGAQgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyLmAQoRUXVlcnlSYW5nZVJlcXVlc3QSDQoFcXVlcnkYASABKAkSLgoKc3RhcnRfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEicKBHN0ZXAYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGdGVuYW50GAUgASgJEisKCGxvb2tiYWNrGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIn0KElF1ZXJ5UmFuZ2VSZXNwb25zZRIzCgZzZXJpZXMYASADKAsyIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzEjIKBW5vdGVzGAIgASgLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlOb3RlcyJ4CghMYWJlbFNldBI9CgZsYWJlbHMYASADKAsyLS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MYWJlbFNldC5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIl0KEUxpc3RTZXJpZXNSZXF1ZXN0EhEKCXNlbGVjdG9ycxgBIAMoCRIOCgZ0ZW5hbnQYAiABKAkSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiYAoSTGlzdFNlcmllc1Jlc3BvbnNlEjEKBnNlcmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxhYmVsU2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJdChFMaXN0TGFiZWxzUmVxdWVzdBIRCglzZWxlY3RvcnMYASADKAkSDgoGdGVuYW50GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIj0KEkxpc3RMYWJlbHNSZXNwb25zZRIOCgZsYWJlbHMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInEKFkxpc3RMYWJlbFZhbHVlc1JlcXVlc3QSDQoFbGFiZWwYASABKAkSEQoJc2VsZWN0b3JzGAIgAygJEg4KBnRlbmFudBgDIAEoCRIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCSJCChdMaXN0TGFiZWxWYWx1ZXNSZXNwb25zZRIOCgZ2YWx1ZXMYASADKAkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIp0DChFTZWFyY2hMb2dzUmVxdWVzdBIMCgR0ZXh0GAEgASgJEk4KCmF0dHJpYnV0ZXMYAiADKAsyOi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVxdWVzdC5BdHRyaWJ1dGVzRW50cnkSPwoRc2V2ZXJpdHlfYXRfbGVhc3QYAyABKA4yJC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dTZXZlcml0eRIPCgdzZXJ2aWNlGAQgASgJEhAKCHRyYWNlX2lkGAUgASgJEi4KCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYCCABKAUSEgoKcGFnZV90b2tlbhgJIAEoCRIOCgZ0ZW5hbnQYCiABKAkaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEixAMKCExvZ0VudHJ5EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD3NldmVyaXR5X251bWJlchgCIAEoBRIVCg1zZXZlcml0eV90ZXh0GAMgASgJEgwKBGJvZHkYBCABKAkSDwoHc2VydmljZRgFIAEoCRIQCghpbnN0YW5jZRgGIAEoCRINCgVldmVudBgHIAEoCRINCgVzY29wZRgIIAEoCRIQCgh0cmFjZV9pZBgJIAEoCRIPCgdzcGFuX2lkGAogASgJEkUKCmF0dHJpYnV0ZXMYCyADKAsyMS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5BdHRyaWJ1dGVzRW50cnkSQQoIcmVzb3VyY2UYDCADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeS5SZXNvdXJjZUVudHJ5GjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDVJlc291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhChJTZWFyY2hMb2dzUmVzcG9uc2USMgoHZW50cmllcxgBIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxvZ0VudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJUCgxMb2dDb25kaXRpb24SEQoJYXR0cmlidXRlGAEgASgJEg4KBnZhbHVlcxgCIAMoCRIQCghwcmVmaXhlcxgDIAMoCRIPCgduZWdhdGVkGAQgASgIItQCChBDb3VudExvZ3NSZXF1ZXN0EjkKCmNvbmRpdGlvbnMYASADKAsyJS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dDb25kaXRpb24SDwoHc2VydmljZRgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIZ3JvdXBfYnkYBSADKAkSKwoIaW50ZXJ2YWwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJcGFnZV9zaXplGAcgASgFEg4KBnRlbmFudBgIIAEoCRI0CgVhcGFydBgJIAEoCzIlLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxvZ0NvbmRpdGlvbiLSAQoITG9nQ291bnQSDgoGdmFsdWVzGAEgAygJEjcKE2ludGVydmFsX3N0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB3JlY29yZHMYAyABKAMSLgoKZmlyc3RfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbGFzdF90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhcGFydBgGIAEoAyJWChFDb3VudExvZ3NSZXNwb25zZRIxCgZjb3VudHMYASADKAsyIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dDb3VudBIOCgZncm91cHMYAiABKAMiMwoPR2V0VHJhY2VSZXF1ZXN0EhAKCHRyYWNlX2lkGAEgASgJEg4KBnRlbmFudBgCIAEoCSK+AQoJU3BhbkV2ZW50EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBG5hbWUYAiABKAkSRgoKYXR0cmlidXRlcxgDIAMoCzIyLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5FdmVudC5BdHRyaWJ1dGVzRW50cnkaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiLQoIU3BhbkxpbmsSEAoIdHJhY2VfaWQYASABKAkSDwoHc3Bhbl9pZBgCIAEoCSLJBQoJVHJhY2VTcGFuEg8KB3NwYW5faWQYASABKAkSFgoOcGFyZW50X3NwYW5faWQYAiABKAkSDQoFZGVwdGgYAyABKAUSDAoEbmFtZRgEIAEoCRIPCgdzZXJ2aWNlGAUgASgJEhAKCGluc3RhbmNlGAYgASgJEi8KBGtpbmQYByABKA4yIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuS2luZBIuCgpzdGFydF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghkdXJhdGlvbhgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIzCgZzdGF0dXMYCiABKA4yIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuU3RhdHVzEhYKDnN0YXR1c19tZXNzYWdlGAsgASgJEhMKC3RyYWNlX3N0YXRlGAwgASgJEg0KBXNjb3BlGA0gASgJEkYKCmF0dHJpYnV0ZXMYDiADKAsyMi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UcmFjZVNwYW4uQXR0cmlidXRlc0VudHJ5EkIKCHJlc291cmNlGA8gAygLMjAuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVHJhY2VTcGFuLlJlc291cmNlRW50cnkSMgoGZXZlbnRzGBAgAygLMiIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbkV2ZW50EjAKBWxpbmtzGBEgAygLMiEuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbkxpbmsaMQoPQXR0cmlidXRlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaLwoNUmVzb3VyY2VFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpYBChBHZXRUcmFjZVJlc3BvbnNlEhAKCHRyYWNlX2lkGAEgASgJEjEKBXNwYW5zGAIgAygLMiIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVHJhY2VTcGFuEisKCGR1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHNlcnZpY2VzGAQgAygJKokBCgpSZXN1bHRUeXBlEhsKF1JFU1VMVF9UWVBFX1VOU1BFQ0lGSUVEEAASFgoSUkVTVUxUX1RZUEVfU0NBTEFSEAESFgoSUkVTVUxUX1RZUEVfVkVDVE9SEAISFgoSUkVTVUxUX1RZUEVfTUFUUklYEAMSFgoSUkVTVUxUX1RZUEVfU1RSSU5HEAQquQEKC0xvZ1NldmVyaXR5EhwKGExPR19TRVZFUklUWV9VTlNQRUNJRklFRBAAEhYKEkxPR19TRVZFUklUWV9UUkFDRRABEhYKEkxPR19TRVZFUklUWV9ERUJVRxAFEhUKEUxPR19TRVZFUklUWV9JTkZPEAkSFQoRTE9HX1NFVkVSSVRZX1dBUk4QDRIWChJMT0dfU0VWRVJJVFlfRVJST1IQERIWChJMT0dfU0VWRVJJVFlfRkFUQUwQFSqZAQoIU3BhbktpbmQSGQoVU1BBTl9LSU5EX1VOU1BFQ0lGSUVEEAASFgoSU1BBTl9LSU5EX0lOVEVSTkFMEAESFAoQU1BBTl9LSU5EX1NFUlZFUhACEhQKEFNQQU5fS0lORF9DTElFTlQQAxIWChJTUEFOX0tJTkRfUFJPRFVDRVIQBBIWChJTUEFOX0tJTkRfQ09OU1VNRVIQBSpUCgpTcGFuU3RhdHVzEhsKF1NQQU5fU1RBVFVTX1VOU1BFQ0lGSUVEEAASEgoOU1BBTl9TVEFUVVNfT0sQARIVChFTUEFOX1NUQVRVU19FUlJPUhACMpMJCgxRdWVyeVNlcnZpY2USmgEKDFF1ZXJ5SW5zdGFudBIsLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5SW5zdGFudFJlcXVlc3QaLS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeUluc3RhbnRSZXNwb25zZSItgtPkkwInIiIvdGVsZW1ldHJ5L3YxL21ldHJpY3M6cXVlcnlJbnN0YW50OgEqEpIBCgpRdWVyeVJhbmdlEiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlSYW5nZVJlcXVlc3QaKy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeVJhbmdlUmVzcG9uc2UiK4LT5JMCJSIgL3RlbGVtZXRyeS92MS9tZXRyaWNzOnF1ZXJ5UmFuZ2U6ASoSgwEKCkxpc3RTZXJpZXMSKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0U2VyaWVzUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RTZXJpZXNSZXNwb25zZSIcgtPkkwIWEhQvdGVsZW1ldHJ5L3YxL3NlcmllcxKDAQoKTGlzdExhYmVscxIqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RMYWJlbHNSZXF1ZXN0GisuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsc1Jlc3BvbnNlIhyC0+STAhYSFC90ZWxlbWV0cnkvdjEvbGFiZWxzEqEBCg9MaXN0TGFiZWxWYWx1ZXMSLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0TGFiZWxWYWx1ZXNSZXF1ZXN0GjAuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsVmFsdWVzUmVzcG9uc2UiK4LT5JMCJRIjL3RlbGVtZXRyeS92MS9sYWJlbHMve2xhYmVsfS92YWx1ZXMSiwEKClNlYXJjaExvZ3MSKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNlYXJjaExvZ3NSZXNwb25zZSIkgtPkkwIeIhkvdGVsZW1ldHJ5L3YxL2xvZ3M6c2VhcmNoOgEqEocBCglDb3VudExvZ3MSKS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Db3VudExvZ3NSZXF1ZXN0GiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuQ291bnRMb2dzUmVzcG9uc2UiI4LT5JMCHSIYL3RlbGVtZXRyeS92MS9sb2dzOmNvdW50OgEqEogBCghHZXRUcmFjZRIoLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkdldFRyYWNlUmVxdWVzdBopLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkdldFRyYWNlUmVzcG9uc2UiJ4LT5JMCIRIfL3RlbGVtZXRyeS92MS90cmFjZXMve3RyYWNlX2lkfWIGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CithZXJvZnVzaW9uL3RlbGVtZXRyeS92MS9xdWVyeV9zZXJ2aWNlLnByb3RvEhdhZXJvZnVzaW9uLnRlbGVtZXRyeS52MSLhAQoKVGltZVNlcmllcxI/CgZsYWJlbHMYASADKAsyLy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5UaW1lU2VyaWVzLkxhYmVsc0VudHJ5EhUKDXRpbWVzdGFtcHNfbXMYAiADKAMSDgoGdmFsdWVzGAMgAygBEjwKCmhpc3RvZ3JhbXMYBCADKAsyKC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5IaXN0b2dyYW1TYW1wbGUaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ+Cg9IaXN0b2dyYW1TYW1wbGUSFAoMdGltZXN0YW1wX21zGAEgASgDEg0KBWNvdW50GAIgASgBEgsKA3N1bRgDIAEoARI5CgdidWNrZXRzGAQgAygLMiguYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuSGlzdG9ncmFtQnVja2V0InAKD0hpc3RvZ3JhbUJ1Y2tldBINCgVsb3dlchgBIAEoARINCgV1cHBlchgCIAEoARINCgVjb3VudBgDIAEoARIXCg9sb3dlcl9pbmNsdXNpdmUYBCABKAgSFwoPdXBwZXJfaW5jbHVzaXZlGAUgASgIIkYKClF1ZXJ5Tm90ZXMSEAoId2FybmluZ3MYASADKAkSDQoFaW5mb3MYAiADKAkSFwoPc2FtcGxlc190b3VjaGVkGAMgASgDIosBChNRdWVyeUluc3RhbnRSZXF1ZXN0Eg0KBXF1ZXJ5GAEgASgJEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnRlbmFudBgDIAEoCRIrCghsb29rYmFjaxgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiLHAQoUUXVlcnlJbnN0YW50UmVzcG9uc2USOAoLcmVzdWx0X3R5cGUYASABKA4yIy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5SZXN1bHRUeXBlEjMKBnNlcmllcxgCIAMoCzIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlRpbWVTZXJpZXMSDAoEdGV4dBgDIAEoCRIyCgVub3RlcxgEIAEoCzIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5Tm90ZXMi5gEKEVF1ZXJ5UmFuZ2VSZXF1ZXN0Eg0KBXF1ZXJ5GAEgASgJEi4KCnN0YXJ0X3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgRzdGVwGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnRlbmFudBgFIAEoCRIrCghsb29rYmFjaxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJ9ChJRdWVyeVJhbmdlUmVzcG9uc2USMwoGc2VyaWVzGAEgAygLMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVGltZVNlcmllcxIyCgVub3RlcxgCIAEoCzIjLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5Tm90ZXMieAoITGFiZWxTZXQSPQoGbGFiZWxzGAEgAygLMi0uYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGFiZWxTZXQuTGFiZWxzRW50cnkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJdChFMaXN0U2VyaWVzUmVxdWVzdBIRCglzZWxlY3RvcnMYASADKAkSDgoGdGVuYW50GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJImAKEkxpc3RTZXJpZXNSZXNwb25zZRIxCgZzZXJpZXMYASADKAsyIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MYWJlbFNldBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiXQoRTGlzdExhYmVsc1JlcXVlc3QSEQoJc2VsZWN0b3JzGAEgAygJEg4KBnRlbmFudBgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSI9ChJMaXN0TGFiZWxzUmVzcG9uc2USDgoGbGFiZWxzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJxChZMaXN0TGFiZWxWYWx1ZXNSZXF1ZXN0Eg0KBWxhYmVsGAEgASgJEhEKCXNlbGVjdG9ycxgCIAMoCRIOCgZ0ZW5hbnQYAyABKAkSEQoJcGFnZV9zaXplGAQgASgFEhIKCnBhZ2VfdG9rZW4YBSABKAkiQgoXTGlzdExhYmVsVmFsdWVzUmVzcG9uc2USDgoGdmFsdWVzGAEgAygJEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKdAwoRU2VhcmNoTG9nc1JlcXVlc3QSDAoEdGV4dBgBIAEoCRJOCgphdHRyaWJ1dGVzGAIgAygLMjouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU2VhcmNoTG9nc1JlcXVlc3QuQXR0cmlidXRlc0VudHJ5Ej8KEXNldmVyaXR5X2F0X2xlYXN0GAMgASgOMiQuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTG9nU2V2ZXJpdHkSDwoHc2VydmljZRgEIAEoCRIQCgh0cmFjZV9pZBgFIAEoCRIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcGFnZV9zaXplGAggASgFEhIKCnBhZ2VfdG9rZW4YCSABKAkSDgoGdGVuYW50GAogASgJGjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIsQDCghMb2dFbnRyeRIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIXCg9zZXZlcml0eV9udW1iZXIYAiABKAUSFQoNc2V2ZXJpdHlfdGV4dBgDIAEoCRIMCgRib2R5GAQgASgJEg8KB3NlcnZpY2UYBSABKAkSEAoIaW5zdGFuY2UYBiABKAkSDQoFZXZlbnQYByABKAkSDQoFc2NvcGUYCCABKAkSEAoIdHJhY2VfaWQYCSABKAkSDwoHc3Bhbl9pZBgKIAEoCRJFCgphdHRyaWJ1dGVzGAsgAygLMjEuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTG9nRW50cnkuQXR0cmlidXRlc0VudHJ5EkEKCHJlc291cmNlGAwgAygLMi8uYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTG9nRW50cnkuUmVzb3VyY2VFbnRyeRoxCg9BdHRyaWJ1dGVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARovCg1SZXNvdXJjZUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYQoSU2VhcmNoTG9nc1Jlc3BvbnNlEjIKB2VudHJpZXMYASADKAsyIS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiVAoMTG9nQ29uZGl0aW9uEhEKCWF0dHJpYnV0ZRgBIAEoCRIOCgZ2YWx1ZXMYAiADKAkSEAoIcHJlZml4ZXMYAyADKAkSDwoHbmVnYXRlZBgEIAEoCCLUAgoQQ291bnRMb2dzUmVxdWVzdBI5Cgpjb25kaXRpb25zGAEgAygLMiUuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTG9nQ29uZGl0aW9uEg8KB3NlcnZpY2UYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGdyb3VwX2J5GAUgAygJEisKCGludGVydmFsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCXBhZ2Vfc2l6ZRgHIAEoBRIOCgZ0ZW5hbnQYCCABKAkSNAoFYXBhcnQYCSABKAsyJS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5Mb2dDb25kaXRpb24i0gEKCExvZ0NvdW50Eg4KBnZhbHVlcxgBIAMoCRI3ChNpbnRlcnZhbF9zdGFydF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdyZWNvcmRzGAMgASgDEi4KCmZpcnN0X3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWxhc3RfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYXBhcnQYBiABKAMiVgoRQ291bnRMb2dzUmVzcG9uc2USMQoGY291bnRzGAEgAygLMiEuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTG9nQ291bnQSDgoGZ3JvdXBzGAIgASgDIjMKD0dldFRyYWNlUmVxdWVzdBIQCgh0cmFjZV9pZBgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkivgEKCVNwYW5FdmVudBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRuYW1lGAIgASgJEkYKCmF0dHJpYnV0ZXMYAyADKAsyMi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TcGFuRXZlbnQuQXR0cmlidXRlc0VudHJ5GjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIi0KCFNwYW5MaW5rEhAKCHRyYWNlX2lkGAEgASgJEg8KB3NwYW5faWQYAiABKAkiyQUKCVRyYWNlU3BhbhIPCgdzcGFuX2lkGAEgASgJEhYKDnBhcmVudF9zcGFuX2lkGAIgASgJEg0KBWRlcHRoGAMgASgFEgwKBG5hbWUYBCABKAkSDwoHc2VydmljZRgFIAEoCRIQCghpbnN0YW5jZRgGIAEoCRIvCgRraW5kGAcgASgOMiEuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhbktpbmQSLgoKc3RhcnRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoIZHVyYXRpb24YCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMwoGc3RhdHVzGAogASgOMiMuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU3BhblN0YXR1cxIWCg5zdGF0dXNfbWVzc2FnZRgLIAEoCRITCgt0cmFjZV9zdGF0ZRgMIAEoCRINCgVzY29wZRgNIAEoCRJGCgphdHRyaWJ1dGVzGA4gAygLMjIuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuVHJhY2VTcGFuLkF0dHJpYnV0ZXNFbnRyeRJCCghyZXNvdXJjZRgPIAMoCzIwLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlRyYWNlU3Bhbi5SZXNvdXJjZUVudHJ5EjIKBmV2ZW50cxgQIAMoCzIiLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5FdmVudBIwCgVsaW5rcxgRIAMoCzIhLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlNwYW5MaW5rGjEKD0F0dHJpYnV0ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi8KDVJlc291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKWAQoQR2V0VHJhY2VSZXNwb25zZRIQCgh0cmFjZV9pZBgBIAEoCRIxCgVzcGFucxgCIAMoCzIiLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlRyYWNlU3BhbhIrCghkdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghzZXJ2aWNlcxgEIAMoCSqJAQoKUmVzdWx0VHlwZRIbChdSRVNVTFRfVFlQRV9VTlNQRUNJRklFRBAAEhYKElJFU1VMVF9UWVBFX1NDQUxBUhABEhYKElJFU1VMVF9UWVBFX1ZFQ1RPUhACEhYKElJFU1VMVF9UWVBFX01BVFJJWBADEhYKElJFU1VMVF9UWVBFX1NUUklORxAEKrkBCgtMb2dTZXZlcml0eRIcChhMT0dfU0VWRVJJVFlfVU5TUEVDSUZJRUQQABIWChJMT0dfU0VWRVJJVFlfVFJBQ0UQARIWChJMT0dfU0VWRVJJVFlfREVCVUcQBRIVChFMT0dfU0VWRVJJVFlfSU5GTxAJEhUKEUxPR19TRVZFUklUWV9XQVJOEA0SFgoSTE9HX1NFVkVSSVRZX0VSUk9SEBESFgoSTE9HX1NFVkVSSVRZX0ZBVEFMEBUqmQEKCFNwYW5LaW5kEhkKFVNQQU5fS0lORF9VTlNQRUNJRklFRBAAEhYKElNQQU5fS0lORF9JTlRFUk5BTBABEhQKEFNQQU5fS0lORF9TRVJWRVIQAhIUChBTUEFOX0tJTkRfQ0xJRU5UEAMSFgoSU1BBTl9LSU5EX1BST0RVQ0VSEAQSFgoSU1BBTl9LSU5EX0NPTlNVTUVSEAUqVAoKU3BhblN0YXR1cxIbChdTUEFOX1NUQVRVU19VTlNQRUNJRklFRBAAEhIKDlNQQU5fU1RBVFVTX09LEAESFQoRU1BBTl9TVEFUVVNfRVJST1IQAjKTCQoMUXVlcnlTZXJ2aWNlEpoBCgxRdWVyeUluc3RhbnQSLC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5RdWVyeUluc3RhbnRSZXF1ZXN0Gi0uYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlJbnN0YW50UmVzcG9uc2UiLYLT5JMCJyIiL3RlbGVtZXRyeS92MS9tZXRyaWNzOnF1ZXJ5SW5zdGFudDoBKhKSAQoKUXVlcnlSYW5nZRIqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLlF1ZXJ5UmFuZ2VSZXF1ZXN0GisuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuUXVlcnlSYW5nZVJlc3BvbnNlIiuC0+STAiUiIC90ZWxlbWV0cnkvdjEvbWV0cmljczpxdWVyeVJhbmdlOgEqEoMBCgpMaXN0U2VyaWVzEiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdFNlcmllc1JlcXVlc3QaKy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0U2VyaWVzUmVzcG9uc2UiHILT5JMCFhIUL3RlbGVtZXRyeS92MS9zZXJpZXMSgwEKCkxpc3RMYWJlbHMSKi5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5MaXN0TGFiZWxzUmVxdWVzdBorLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RMYWJlbHNSZXNwb25zZSIcgtPkkwIWEhQvdGVsZW1ldHJ5L3YxL2xhYmVscxKhAQoPTGlzdExhYmVsVmFsdWVzEi8uYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuTGlzdExhYmVsVmFsdWVzUmVxdWVzdBowLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkxpc3RMYWJlbFZhbHVlc1Jlc3BvbnNlIiuC0+STAiUSIy90ZWxlbWV0cnkvdjEvbGFiZWxzL3tsYWJlbH0vdmFsdWVzEosBCgpTZWFyY2hMb2dzEiouYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuU2VhcmNoTG9nc1JlcXVlc3QaKy5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5TZWFyY2hMb2dzUmVzcG9uc2UiJILT5JMCHiIZL3RlbGVtZXRyeS92MS9sb2dzOnNlYXJjaDoBKhKHAQoJQ291bnRMb2dzEikuYWVyb2Z1c2lvbi50ZWxlbWV0cnkudjEuQ291bnRMb2dzUmVxdWVzdBoqLmFlcm9mdXNpb24udGVsZW1ldHJ5LnYxLkNvdW50TG9nc1Jlc3BvbnNlIiOC0+STAh0iGC90ZWxlbWV0cnkvdjEvbG9nczpjb3VudDoBKhKIAQoIR2V0VHJhY2USKC5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5HZXRUcmFjZVJlcXVlc3QaKS5hZXJvZnVzaW9uLnRlbGVtZXRyeS52MS5HZXRUcmFjZVJlc3BvbnNlIieC0+STAiESHy90ZWxlbWV0cnkvdjEvdHJhY2VzL3t0cmFjZV9pZH1iBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One series of an answer, as columns of equal length.
@@ -41,6 +41,13 @@ export type TimeSeries = Message<"aerofusion.telemetry.v1.TimeSeries"> & {
    * @generated from field: repeated double values = 3;
    */
   values: number[];
+
+  /**
+   * The samples that are native histograms, ascending by time; they aren't among the values.
+   *
+   * @generated from field: repeated aerofusion.telemetry.v1.HistogramSample histograms = 4;
+   */
+  histograms: HistogramSample[];
 };
 
 /**
@@ -49,6 +56,97 @@ export type TimeSeries = Message<"aerofusion.telemetry.v1.TimeSeries"> & {
  */
 export const TimeSeriesSchema: GenMessage<TimeSeries> = /*@__PURE__*/
   messageDesc(file_aerofusion_telemetry_v1_query_service, 0);
+
+/**
+ * A native histogram of a series.
+ *
+ * @generated from message aerofusion.telemetry.v1.HistogramSample
+ */
+export type HistogramSample = Message<"aerofusion.telemetry.v1.HistogramSample"> & {
+  /**
+   * Time of the sample in milliseconds since 1970.
+   *
+   * @generated from field: int64 timestamp_ms = 1;
+   */
+  timestampMs: bigint;
+
+  /**
+   * Observations, those that are NaN among them. Not always whole: rates have them too.
+   *
+   * @generated from field: double count = 2;
+   */
+  count: number;
+
+  /**
+   * Sum of the observations.
+   *
+   * @generated from field: double sum = 3;
+   */
+  sum: number;
+
+  /**
+   * The buckets that aren't empty, ascending.
+   *
+   * @generated from field: repeated aerofusion.telemetry.v1.HistogramBucket buckets = 4;
+   */
+  buckets: HistogramBucket[];
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.HistogramSample.
+ * Use `create(HistogramSampleSchema)` to create a new message.
+ */
+export const HistogramSampleSchema: GenMessage<HistogramSample> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 1);
+
+/**
+ * A bucket of a native histogram.
+ *
+ * @generated from message aerofusion.telemetry.v1.HistogramBucket
+ */
+export type HistogramBucket = Message<"aerofusion.telemetry.v1.HistogramBucket"> & {
+  /**
+   * Lower bound; -Inf where there is none.
+   *
+   * @generated from field: double lower = 1;
+   */
+  lower: number;
+
+  /**
+   * Upper bound; +Inf where there is none.
+   *
+   * @generated from field: double upper = 2;
+   */
+  upper: number;
+
+  /**
+   * Observations in it.
+   *
+   * @generated from field: double count = 3;
+   */
+  count: number;
+
+  /**
+   * Whether the lower bound itself belongs to it.
+   *
+   * @generated from field: bool lower_inclusive = 4;
+   */
+  lowerInclusive: boolean;
+
+  /**
+   * Whether the upper bound itself belongs to it.
+   *
+   * @generated from field: bool upper_inclusive = 5;
+   */
+  upperInclusive: boolean;
+};
+
+/**
+ * Describes the message aerofusion.telemetry.v1.HistogramBucket.
+ * Use `create(HistogramBucketSchema)` to create a new message.
+ */
+export const HistogramBucketSchema: GenMessage<HistogramBucket> = /*@__PURE__*/
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 2);
 
 /**
  * What the evaluation had to say and what it cost.
@@ -83,7 +181,7 @@ export type QueryNotes = Message<"aerofusion.telemetry.v1.QueryNotes"> & {
  * Use `create(QueryNotesSchema)` to create a new message.
  */
 export const QueryNotesSchema: GenMessage<QueryNotes> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 1);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 3);
 
 /**
  * Asks for the value of an expression at one time.
@@ -125,7 +223,7 @@ export type QueryInstantRequest = Message<"aerofusion.telemetry.v1.QueryInstantR
  * Use `create(QueryInstantRequestSchema)` to create a new message.
  */
 export const QueryInstantRequestSchema: GenMessage<QueryInstantRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 2);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 4);
 
 /**
  * The value of an expression at one time.
@@ -167,7 +265,7 @@ export type QueryInstantResponse = Message<"aerofusion.telemetry.v1.QueryInstant
  * Use `create(QueryInstantResponseSchema)` to create a new message.
  */
 export const QueryInstantResponseSchema: GenMessage<QueryInstantResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 3);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 5);
 
 /**
  * Asks for the values of an expression over time.
@@ -223,7 +321,7 @@ export type QueryRangeRequest = Message<"aerofusion.telemetry.v1.QueryRangeReque
  * Use `create(QueryRangeRequestSchema)` to create a new message.
  */
 export const QueryRangeRequestSchema: GenMessage<QueryRangeRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 4);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 6);
 
 /**
  * The values of an expression over time.
@@ -251,7 +349,7 @@ export type QueryRangeResponse = Message<"aerofusion.telemetry.v1.QueryRangeResp
  * Use `create(QueryRangeResponseSchema)` to create a new message.
  */
 export const QueryRangeResponseSchema: GenMessage<QueryRangeResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 5);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 7);
 
 /**
  * The label set of one series.
@@ -272,7 +370,7 @@ export type LabelSet = Message<"aerofusion.telemetry.v1.LabelSet"> & {
  * Use `create(LabelSetSchema)` to create a new message.
  */
 export const LabelSetSchema: GenMessage<LabelSet> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 6);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 8);
 
 /**
  * Asks which series there are.
@@ -314,7 +412,7 @@ export type ListSeriesRequest = Message<"aerofusion.telemetry.v1.ListSeriesReque
  * Use `create(ListSeriesRequestSchema)` to create a new message.
  */
 export const ListSeriesRequestSchema: GenMessage<ListSeriesRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 7);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 9);
 
 /**
  * Some series.
@@ -342,7 +440,7 @@ export type ListSeriesResponse = Message<"aerofusion.telemetry.v1.ListSeriesResp
  * Use `create(ListSeriesResponseSchema)` to create a new message.
  */
 export const ListSeriesResponseSchema: GenMessage<ListSeriesResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 8);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 10);
 
 /**
  * Asks for the names of labels.
@@ -384,7 +482,7 @@ export type ListLabelsRequest = Message<"aerofusion.telemetry.v1.ListLabelsReque
  * Use `create(ListLabelsRequestSchema)` to create a new message.
  */
 export const ListLabelsRequestSchema: GenMessage<ListLabelsRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 9);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 11);
 
 /**
  * Names of labels.
@@ -412,7 +510,7 @@ export type ListLabelsResponse = Message<"aerofusion.telemetry.v1.ListLabelsResp
  * Use `create(ListLabelsResponseSchema)` to create a new message.
  */
 export const ListLabelsResponseSchema: GenMessage<ListLabelsResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 10);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 12);
 
 /**
  * Asks for the values of one label.
@@ -461,7 +559,7 @@ export type ListLabelValuesRequest = Message<"aerofusion.telemetry.v1.ListLabelV
  * Use `create(ListLabelValuesRequestSchema)` to create a new message.
  */
 export const ListLabelValuesRequestSchema: GenMessage<ListLabelValuesRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 11);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 13);
 
 /**
  * Values of a label.
@@ -489,7 +587,7 @@ export type ListLabelValuesResponse = Message<"aerofusion.telemetry.v1.ListLabel
  * Use `create(ListLabelValuesResponseSchema)` to create a new message.
  */
 export const ListLabelValuesResponseSchema: GenMessage<ListLabelValuesResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 12);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 14);
 
 /**
  * Asks for log records. All conditions must hold; those that are empty don't count.
@@ -573,7 +671,7 @@ export type SearchLogsRequest = Message<"aerofusion.telemetry.v1.SearchLogsReque
  * Use `create(SearchLogsRequestSchema)` to create a new message.
  */
 export const SearchLogsRequestSchema: GenMessage<SearchLogsRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 13);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 15);
 
 /**
  * One log record.
@@ -671,7 +769,7 @@ export type LogEntry = Message<"aerofusion.telemetry.v1.LogEntry"> & {
  * Use `create(LogEntrySchema)` to create a new message.
  */
 export const LogEntrySchema: GenMessage<LogEntry> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 14);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 16);
 
 /**
  * Some log records.
@@ -699,7 +797,7 @@ export type SearchLogsResponse = Message<"aerofusion.telemetry.v1.SearchLogsResp
  * Use `create(SearchLogsResponseSchema)` to create a new message.
  */
 export const SearchLogsResponseSchema: GenMessage<SearchLogsResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 15);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 17);
 
 /**
  * What must hold of one attribute of a log record: that it has one of the values, or begins with one
@@ -742,7 +840,7 @@ export type LogCondition = Message<"aerofusion.telemetry.v1.LogCondition"> & {
  * Use `create(LogConditionSchema)` to create a new message.
  */
 export const LogConditionSchema: GenMessage<LogCondition> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 16);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 18);
 
 /**
  * Asks how many log records there are. All conditions must hold; an empty service is any.
@@ -821,7 +919,7 @@ export type CountLogsRequest = Message<"aerofusion.telemetry.v1.CountLogsRequest
  * Use `create(CountLogsRequestSchema)` to create a new message.
  */
 export const CountLogsRequestSchema: GenMessage<CountLogsRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 17);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 19);
 
 /**
  * Log records of the same values.
@@ -877,7 +975,7 @@ export type LogCount = Message<"aerofusion.telemetry.v1.LogCount"> & {
  * Use `create(LogCountSchema)` to create a new message.
  */
 export const LogCountSchema: GenMessage<LogCount> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 18);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 20);
 
 /**
  * How many log records there are.
@@ -905,7 +1003,7 @@ export type CountLogsResponse = Message<"aerofusion.telemetry.v1.CountLogsRespon
  * Use `create(CountLogsResponseSchema)` to create a new message.
  */
 export const CountLogsResponseSchema: GenMessage<CountLogsResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 19);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 21);
 
 /**
  * Asks for one trace.
@@ -933,7 +1031,7 @@ export type GetTraceRequest = Message<"aerofusion.telemetry.v1.GetTraceRequest">
  * Use `create(GetTraceRequestSchema)` to create a new message.
  */
 export const GetTraceRequestSchema: GenMessage<GetTraceRequest> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 20);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 22);
 
 /**
  * Something that happened within a span.
@@ -968,7 +1066,7 @@ export type SpanEvent = Message<"aerofusion.telemetry.v1.SpanEvent"> & {
  * Use `create(SpanEventSchema)` to create a new message.
  */
 export const SpanEventSchema: GenMessage<SpanEvent> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 21);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 23);
 
 /**
  * Another span that a span has to do with.
@@ -996,7 +1094,7 @@ export type SpanLink = Message<"aerofusion.telemetry.v1.SpanLink"> & {
  * Use `create(SpanLinkSchema)` to create a new message.
  */
 export const SpanLinkSchema: GenMessage<SpanLink> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 22);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 24);
 
 /**
  * One span of a trace.
@@ -1129,7 +1227,7 @@ export type TraceSpan = Message<"aerofusion.telemetry.v1.TraceSpan"> & {
  * Use `create(TraceSpanSchema)` to create a new message.
  */
 export const TraceSpanSchema: GenMessage<TraceSpan> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 23);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 25);
 
 /**
  * A trace.
@@ -1172,7 +1270,7 @@ export type GetTraceResponse = Message<"aerofusion.telemetry.v1.GetTraceResponse
  * Use `create(GetTraceResponseSchema)` to create a new message.
  */
 export const GetTraceResponseSchema: GenMessage<GetTraceResponse> = /*@__PURE__*/
-  messageDesc(file_aerofusion_telemetry_v1_query_service, 24);
+  messageDesc(file_aerofusion_telemetry_v1_query_service, 26);
 
 /**
  * Type of a PromQL expression's value.
