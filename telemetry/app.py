@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
 from meshkit import observability
 from meshkit.call_limits import CallLimits
+from meshkit.errors import MeshError
 from meshkit.http import listening
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
+from telemetry.alerts.room import Room
+from telemetry.alerts.services.register import serve_alerts
 from telemetry.head import gauges
 from telemetry.head.extract import added_up
 from telemetry.head.head import Head, warm
@@ -28,16 +32,19 @@ from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
 from telemetry.policy import POLICY, SENDERS
+from telemetry.promql.limits import QueryLimits
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
+from telemetry.rules.runner import Change, Runner
 from telemetry.scan.scanner import Scanner
+from telemetry.scan.shapes import Signal
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.sessions import SessionLimits, Sessions
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from telemetry.settings import Settings
 
@@ -96,8 +103,11 @@ async def serve(
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
         stack.push_async_callback(_settle, rest)
+        queries = Queries(Reader(sessions), head=pipeline.head)
+        stack.callback(queries.close)
+        room = await stack.enter_async_context(open_room(settings, pipeline.intake, queries))
         port = await stack.enter_async_context(
-            _answering(settings, workload, pipeline, Reader(sessions))
+            _answering(settings, workload, pipeline.intake, queries, room)
         )
         if started is not None and not started.done():
             started.set_result(port)
@@ -106,10 +116,9 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _answering(
-    settings: Settings, workload: Workload, pipeline: Pipeline, reader: Reader
+    settings: Settings, workload: Workload, intake: Intake, queries: Queries, room: Room
 ) -> AsyncIterator[int]:
     """Serve OTLP and queries over gRPC, and Prometheus's HTTP API; yields the gRPC port."""
-    queries = Queries(reader, head=pipeline.head)
     server = GrpcServer(
         workload=workload,
         listen=settings.listen,
@@ -118,14 +127,13 @@ async def _answering(
         limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
         call_limits=CallLimits(workload, settings.gateway_address),
     )
-    serve_otlp(server, pipeline.intake)
+    serve_otlp(server, intake)
     serve_queries(server, queries)
+    step_ms = int(settings.rules_interval / timedelta(milliseconds=1))
+    serve_alerts(server, room, queries, step_ms=step_ms)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(queries.close)
         http = make_app(queries)
-        HttpIntake(
-            pipeline.intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max
-        ).serve(http)
+        HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
         api = listening(
             http,
             address=settings.http_listen,
@@ -142,6 +150,42 @@ async def _answering(
         port = await server.start()
         stack.push_async_callback(server.drain, settings.shutdown_grace)
         yield port
+
+
+@contextlib.asynccontextmanager
+async def open_room(settings: Settings, intake: Intake, queries: Queries) -> AsyncIterator[Room]:
+    """
+    Evaluate the rules of the database, once it is there.
+
+    A fault of theirs ends the caller too.
+    """
+    limits = QueryLimits(timeout=settings.rule_timeout)
+
+    async def write(request: bytes, tenant: str) -> None:
+        await intake.accept(Signal.METRICS, request, tenant)
+
+    def make_runner(changed: Callable[[Sequence[Change]], None]) -> Runner:
+        return Runner(
+            source=lambda tenant: queries.source(tenant, limits.timeout),
+            write=write,
+            changed=changed,
+            limits=limits,
+            step_ms=int(settings.rules_interval / timedelta(milliseconds=1)),
+        )
+
+    room = Room(
+        settings.postgres_dsn,
+        make_runner,
+        replica=settings.replica,
+        connections=settings.postgres_connections,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(room.run())
+        yield room
+        with contextlib.suppress(MeshError, TimeoutError):
+            async with asyncio.timeout(FLUSH_WITHIN_S):
+                await room.save()
+        running.cancel()
 
 
 @contextlib.asynccontextmanager

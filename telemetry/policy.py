@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshkit.authz import allow
+from telemetry.alerts.services.alerts import POLICY as ALERTS
+from telemetry.alerts.services.rules import POLICY as RULES
 from telemetry.intake.service import METHODS
 from telemetry.query.service import POLICY as QUERIES
 
@@ -29,4 +31,5 @@ SENDERS = frozenset(
 )
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
-POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()} | QUERIES
+POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
+POLICY |= QUERIES | RULES | ALERTS

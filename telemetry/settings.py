@@ -44,6 +44,15 @@ class Settings(MeshSettings):
     head_span: Annotated[timedelta, Range(0, 86_400)] = timedelta(minutes=10)
     """How far back a start reads samples into memory, as far as half of it allows."""
 
+    rules_interval: Annotated[timedelta, Range(0.1, 3600)] = timedelta(seconds=1)
+    """How often rules are evaluated whose group names no interval."""
+
+    rule_timeout: Annotated[timedelta, Range(0.1, 60)] = timedelta(seconds=5)
+    """How long one rule's query may take; longer, and its evaluation failed."""
+
+    postgres_connections: Annotated[int, Range(2, 100)] = 4
+    """Connections to PostgreSQL. Without `TELEMETRY_POSTGRES_DSN` there are no rules."""
+
     store_readers: Annotated[int, Range(1, 32)] = 2
     """Queries under way at once."""
 

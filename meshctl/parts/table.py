@@ -12,7 +12,7 @@ from meshctl.parts.part import Part
 from meshctl.site import Site
 
 
-DATABASES = ("gateway", "notifier", "syncd")
+DATABASES = ("gateway", "notifier", "syncd", "telemetry")
 
 
 def parts(site: Site) -> Sequence[Part]:
@@ -62,7 +62,9 @@ def all_parts(site: Site) -> Sequence[Part]:
         services.service(
             site,
             "telemetry",
+            # Intake goes on without the database: neither the start nor the stop waits for it.
             database=False,
+            postgres_dsn=site.cluster.dsn("telemetry"),
             ports=("http_listen",),
             state_dir=str(site.folder("telemetry")),
             http_unix_socket=str(site.socket("telemetry", "http")),

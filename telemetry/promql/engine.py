@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import labels as lb
+from telemetry.promql import nodes
 from telemetry.promql.errors import bad_query, query_too_large
 from telemetry.promql.evaluate import Evaluation, Evaluator
 from telemetry.promql.limits import Budget, QueryLimits
@@ -85,6 +86,7 @@ class Engine:
         text: str,
         at_ms: int,
         *,
+        parsed: nodes.Node | None = None,
         lookback: timedelta | None = None,
         stop: threading.Event | None = None,
     ) -> Answer:
@@ -92,6 +94,7 @@ class Engine:
         Return the value of *text* at one time.
 
         Args:
+            parsed: The tree of *text*, if whoever asks has it already.
             stop: Set it to end the evaluation early.
 
         Raises:
@@ -100,7 +103,7 @@ class Engine:
             Unavailable: QUERY_TIMED_OUT: ask for less, or wait.
 
         """
-        query, value = self._evaluate(text, (at_ms, at_ms, 0), lookback, stop)
+        query, value = self._evaluate(text, (at_ms, at_ms, 0), lookback, stop, parsed)
         match value:
             case Text():
                 return _answer(query, Kind.STRING, [], text=value.value)
@@ -167,11 +170,12 @@ class Engine:
         grid: tuple[int, int, int],
         lookback: timedelta | None,
         stop: threading.Event | None,
+        parsed: nodes.Node | None = None,
     ) -> tuple[Evaluation, Value]:
         start_ms, end_ms, step_ms = grid
         if not -_TIMES_MS_MAX < start_ms <= end_ms < _TIMES_MS_MAX:
             raise bad_query("times are out of range")
-        node = parse(text, self.limits)
+        node = parse(text, self.limits) if parsed is None else parsed
         query = Evaluation(
             text=text,
             source=self.source,

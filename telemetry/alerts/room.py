@@ -1,0 +1,222 @@
+"""
+Rules, alerts and PostgreSQL, joined: what is evaluated is what the database says.
+
+The database may be away: at the start rules begin once it is there, later they go on as they
+are, and what they have raised is written when it is back. Intake and queries never wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from meshkit.errors import FailedPrecondition, Unavailable
+from meshkit.postgres import migrate, open_pool, unavailable_on_lost_connection
+from telemetry.alerts.board import Board
+from telemetry.alerts.store.alerts import AlertStore, SilenceStore
+from telemetry.alerts.store.rules import RuleStore
+from telemetry.rules.states import RuleState
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import asyncpg
+
+    from telemetry.alerts.model import Listed, Silence
+    from telemetry.alerts.store.rules import Stored
+    from telemetry.rules.runner import Change, Runner
+
+log = structlog.get_logger()
+
+TENANT = ""
+"""Rules are over the platform's own metrics."""
+
+_SAVE_EVERY_S = 0.2
+_CLOCK_EVERY_S = 5.0
+_RETRY_S = 1.0
+_READY_WITHIN_S = 2.0
+"""How long a call waits for a start that is under way."""
+
+
+class Room:
+    """
+    Runs rules and keeps what they raise. `run` until cancelled.
+
+    Args:
+        dsn: PostgreSQL; empty: there are no rules.
+        make_runner: Makes the runner, given who is to be told of changes.
+        clock: Unix nanoseconds.
+
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        make_runner: Callable[[Callable[[Sequence[Change]], None]], Runner],
+        *,
+        replica: str,
+        connections: int,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._dsn = dsn
+        self._replica = replica
+        self._connections = connections
+        self._clock = clock
+        self.board = Board()
+        self.runner = make_runner(self.board.changed)
+        self.board.join(self.runner)
+        self.silences: list[Silence] = []
+        """Those that haven't ended, and some that have."""
+
+        self.ready = asyncio.Event()
+        """Set once the rules of the database are evaluated."""
+
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return self._clock() // 1_000_000
+
+    @property
+    def now(self) -> datetime:
+        """The same as a time."""
+        return datetime.fromtimestamp(self._clock() / 1e9, UTC)
+
+    async def rules(self) -> RuleStore:
+        """Return the stored groups; raises FailedPrecondition RULES_OFF, or Unavailable."""
+        return RuleStore(await self._ready_pool())
+
+    async def silence_store(self) -> SilenceStore:
+        """Return the stored silences; raises as `rules` does."""
+        return SilenceStore(await self._ready_pool())
+
+    def put(self, stored: Stored) -> None:
+        """Evaluate a group as it is stored now."""
+        self.runner.put(TENANT, stored.group, group_id=stored.id)
+
+    def remove(self, group_id: str) -> None:
+        """Stop evaluating a group."""
+        self.runner.remove(TENANT, group_id)
+
+    def active_silences(self) -> list[Silence]:
+        """Return the silences that hold something back now."""
+        now_ms = self.now_ms
+        return [one for one in self.silences if one.start_ms <= now_ms < one.end_ms]
+
+    async def read_silences(self) -> None:
+        """Know the silences as they are stored now."""
+        day_ms = 86_400_000
+        store = await self.silence_store()
+        self.silences = await store.all(TENANT, since_ms=self.now_ms - day_ms)
+        self.board.touch_all(TENANT)
+
+    async def run(self) -> None:
+        """Open the database, evaluate its rules, and keep it told."""
+        if not self._dsn:
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            self._pool = await self._open(stack)
+            await self._load(self._pool)
+            self.ready.set()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.runner.run(), name="rules")
+                tasks.create_task(self._save_forever(AlertStore(self._pool)), name="alerts")
+
+    async def save(self) -> None:
+        """Tell the database what it doesn't know yet; raises Unavailable."""
+        if self._pool is not None and self.ready.is_set():
+            await self._save(AlertStore(self._pool))
+
+    async def _ready_pool(self) -> asyncpg.Pool:
+        if not self._dsn:
+            raise FailedPrecondition(
+                "RULES_OFF", "No database is configured; set TELEMETRY_POSTGRES_DSN."
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await self.ready.wait()
+        if self._pool is None or not self.ready.is_set():
+            raise Unavailable(
+                "POSTGRES_UNAVAILABLE", "The database is away; repeat the call in a while."
+            )
+        return self._pool
+
+    async def _open(self, stack: contextlib.AsyncExitStack) -> asyncpg.Pool:
+        while True:
+            try:
+                return await stack.enter_async_context(
+                    open_pool(
+                        self._dsn,
+                        application_name=f"telemetry/{self._replica}",
+                        max_size=self._connections,
+                        wait=timedelta(seconds=30),
+                    )
+                )
+            except Unavailable:
+                log.warning("rules_wait_for_postgres")
+
+    async def _load(self, pool: asyncpg.Pool) -> None:
+        while True:
+            try:
+                with unavailable_on_lost_connection():
+                    await migrate(pool, "telemetry.alerts.store.migrations")
+                stored = await RuleStore(pool).all(TENANT)
+                listed, evaluated_ms = await AlertStore(pool).all()
+                day_ms = 86_400_000
+                self.silences = await SilenceStore(pool).all(TENANT, since_ms=self.now_ms - day_ms)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            states = _states(listed, evaluated_ms)
+            for one in stored:
+                known = states.get((TENANT, one.id), {})
+                self.runner.put(TENANT, one.group, known, group_id=one.id)
+            self.board.join(self.runner, listed)
+            log.info("rules_loaded", groups=len(stored), alerts=len(listed))
+            return
+
+    async def _save_forever(self, store: AlertStore) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOCK_EVERY_S):
+                    await self.board.unsaved.wait()
+            try:
+                await self._save(store)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_SAVE_EVERY_S)
+
+    async def _save(self, store: AlertStore) -> None:
+        evaluated = [one.last_ms for one in self.runner.groups.values()]
+        unsaved = self.board.take_unsaved()
+        try:
+            await store.save(
+                unsaved.listed,
+                unsaved.gone,
+                evaluated_ms=max(evaluated, default=self.now_ms),
+                now=self.now,
+            )
+        except BaseException:
+            self.board.put_back(unsaved)
+            raise
+
+
+def _states(
+    listed: Iterable[Listed], evaluated_ms: int
+) -> dict[tuple[str, str], dict[str, RuleState]]:
+    """Return the rules' states that *listed* alerts are of, by group and rule."""
+    found: dict[tuple[str, str], dict[str, RuleState]] = {}
+    for one in listed:
+        rules = found.setdefault((one.tenant, one.group), {})
+        state = rules.setdefault(one.rule, RuleState(evaluated_ms=evaluated_ms))
+        rules[one.rule] = RuleState(
+            alerts={**state.alerts, one.alert.labels: one.alert}, evaluated_ms=evaluated_ms
+        )
+    return found

@@ -1,0 +1,1 @@
+"""gRPC in, rules and alerts out: `RuleService`, `AlertService`."""
