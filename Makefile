@@ -104,6 +104,7 @@ SUITES := \
   contract/demo \
   contract/meshkit \
   contract/telemetry_query \
+  contract/telemetry_trends \
   contract/client
 # Short slices of the suites that take hours.
 LONG_SUITES := soak

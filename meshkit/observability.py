@@ -33,6 +33,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from meshkit import process
+
 
 if TYPE_CHECKING:
     from meshkit.identity import Workload
@@ -135,6 +137,7 @@ def setup_with(service: str, replica: str, send: Send) -> Observability:
             )
         ],
     )
+    process.publish(meters.get_meter("meshkit.process"))
     logs = LoggerProvider(resource=resource)
     logs.add_log_record_processor(
         BatchLogRecordProcessor(

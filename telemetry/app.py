@@ -36,11 +36,14 @@ from telemetry.promql.limits import QueryLimits
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
 from telemetry.rules.runner import Change, Runner
+from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import Signal
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.sessions import SessionLimits, Sessions
+from telemetry.trends.asking import Trends
+from telemetry.trends.service import serve_trends
 
 
 if TYPE_CHECKING:
@@ -131,7 +134,11 @@ async def _answering(
     serve_queries(server, queries)
     step_ms = int(settings.rules_interval / timedelta(milliseconds=1))
     serve_alerts(server, room, queries, step_ms=step_ms)
+    trends = Trends(queries)
+    serve_trends(server, trends)
+    serve_scaler(server, queries, trends)
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(trends.close)
         http = make_app(queries)
         HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
         api = listening(

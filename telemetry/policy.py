@@ -9,6 +9,8 @@ from telemetry.alerts.services.alerts import POLICY as ALERTS
 from telemetry.alerts.services.rules import POLICY as RULES
 from telemetry.intake.service import METHODS
 from telemetry.query.service import POLICY as QUERIES
+from telemetry.scaler.service import POLICY as SCALER
+from telemetry.trends.service import POLICY as TRENDS
 
 
 if TYPE_CHECKING:
@@ -32,4 +34,4 @@ SENDERS = frozenset(
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
 POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
-POLICY |= QUERIES | RULES | ALERTS
+POLICY |= QUERIES | RULES | ALERTS | TRENDS | SCALER

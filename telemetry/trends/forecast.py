@@ -41,8 +41,16 @@ class Forecast:
     """Ways it may go, `[paths, horizon]`: the point forecast with errors as they once were."""
 
     backtest: Backtest
+    positive: bool
+    """The series was never below 0, so the forecast isn't either."""
+
     reasons: tuple[str, ...]
     """What lessens confidence, in plain words."""
+
+    def quantile(self, level: float) -> Floats:
+        """Return what it stays under with a probability of *level*, between 0 and 1."""
+        found = self.point + quantiles_of(self.backtest.residuals, self.point.size, (level,))[0]
+        return np.asarray(np.maximum(found, 0) if self.positive else found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,8 @@ def _mixed(
     off = quantiles_of(judged.residuals, horizon, LEVELS)
     low, middle, high = np.sort(point + off, axis=0)
     paths = point + _errors(judged.residuals, horizon)
-    if whole.min() >= 0:
+    positive = bool(whole.min() >= 0)
+    if positive:
         point, low, middle, high = (np.maximum(a, 0) for a in (point, low, middle, high))
         paths = np.maximum(paths, 0)
     return Forecast(
@@ -117,6 +126,7 @@ def _mixed(
         p90=high,
         paths=paths,
         backtest=judged,
+        positive=positive,
         reasons=reasons,
     )
 

@@ -13,6 +13,29 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+STEPS_MS = tuple(
+    seconds * 1000
+    for seconds in (
+        1,
+        5,
+        10,
+        15,
+        30,
+        60,
+        300,
+        600,
+        900,
+        1800,
+        3600,
+        7200,
+        10800,
+        21600,
+        43200,
+        86400,
+    )
+)
+"""Usual steps: a day has a whole number of each."""
+
 CLIP_DEVIATIONS = 8.0
 """How many robust deviations make an outlier."""
 
@@ -30,6 +53,21 @@ def on_grid(ts: Ints, values: Floats, start_ms: int, step_ms: int, points: int) 
     grid[place[fits]] = values[fits]
     grid[~np.isfinite(grid)] = np.nan
     return grid
+
+
+def averaged(ts: Ints, values: Floats, end_ms: int, step_ms: int, points: int) -> Floats:
+    """Return the means of *points* intervals, open to the left, up to *end_ms*; NaN where empty."""
+    place = points - 1 - (end_ms - ts) // step_ms
+    fits = (ts <= end_ms) & (place >= 0) & np.isfinite(values)
+    count = np.bincount(place[fits], minlength=points)
+    total = np.bincount(place[fits], values[fits], minlength=points)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def step_for(range_ms: int, points_max: int) -> int:
+    """Return the shortest usual step at which *range_ms* has at most *points_max* points."""
+    fitting = (step for step in STEPS_MS if range_ms <= step * points_max)
+    return next(fitting, -(-range_ms // points_max))
 
 
 def trimmed(y: Floats) -> tuple[Floats, int]:

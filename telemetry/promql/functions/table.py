@@ -19,6 +19,7 @@ from telemetry.promql.functions import (
     presence,
     rates,
     times,
+    trends,
 )
 from telemetry.promql.nodes import Kind
 
@@ -129,6 +130,10 @@ FUNCTIONS: Mapping[str, Function] = {
     "ts_of_last_over_time": Function(over_time.counted(Fold.TS_OF_LAST), "m"),
     "ts_of_max_over_time": Function(over_time.folded(Fold.TS_OF_MAX), "m"),
     "ts_of_min_over_time": Function(over_time.folded(Fold.TS_OF_MIN), "m"),
+    # Trends: ours, beyond Prometheus's
+    "anomaly_lower": Function(trends.anomaly_lower, "ms", 1),
+    "anomaly_upper": Function(trends.anomaly_upper, "ms", 1),
+    "forecast": Function(trends.forecast, "mss", 1),
     # What isn't there
     "absent": Function(presence.absent),
     "absent_over_time": Function(presence.absent_over_time, "m"),

@@ -46,7 +46,8 @@ def test_traces_metrics_and_logs_leave_with_the_services_name(running, sent):
     record = logs.resource_logs[0].scope_logs[0].log_records[0]
     assert attributes(traces.resource_spans[0].resource)["service.name"] == "syncd"
     assert traces.resource_spans[0].scope_spans[0].spans[0].name == "merge"
-    assert metrics.resource_metrics[0].scope_metrics[0].metrics[0].name == "syncd.mutations"
+    names = {m.name for s in metrics.resource_metrics[0].scope_metrics for m in s.metrics}
+    assert {"syncd.mutations", "process.cpu.time", "process.memory.usage"} <= names
     assert record.body.string_value == "clamped"
     assert attributes(record) == {"device": "d1"}
     assert record.trace_id == context.trace_id.to_bytes(16, "big")
