@@ -114,15 +114,14 @@ def _common(service: Service) -> dict[str, Any]:
 @functools.cache
 def _balancing(service: Service) -> dict[str, Any]:
     balancing = service.load_balancing
+    # Left alone, Envoy waits up to a second before calls avoid an endpoint that drains.
+    common: dict[str, Any] = {"update_merge_window": duration(timedelta(0))}
     if balancing.weights_from_load:
-        return {"load_balancing_policy": _by_load(locality_weighted=balancing.locality_weighted)}
-    common: dict[str, Any] = (
-        {"locality_weighted_lb_config": {}} if balancing.locality_weighted else {}
-    )
-    return {
-        "lb_policy": _POLICIES[balancing.policy],
-        **({"common_lb_config": common} if common else {}),
-    }
+        policy = _by_load(locality_weighted=balancing.locality_weighted)
+        return {"load_balancing_policy": policy, "common_lb_config": common}
+    if balancing.locality_weighted:
+        common["locality_weighted_lb_config"] = {}
+    return {"lb_policy": _POLICIES[balancing.policy], "common_lb_config": common}
 
 
 def _by_load(*, locality_weighted: bool) -> dict[str, Any]:
