@@ -24,6 +24,9 @@ KEYS_CONFIG: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMut
 METHOD_HEADER: Final = "x-aerofusion-limit-method"
 """The path without its query: otherwise each query would be a method of its own."""
 
+ROUTE_HEADER: Final = "x-aerofusion-limit-route"
+"""The route's name: of a host's it begins with the host's, whatever `:authority` says."""
+
 _PREFIX = "x-aerofusion-limit-"
 _CLAIM = f"%DYNAMIC_METADATA({JWT_AUTHN}:{CLAIMS_METADATA}:{{}})%"
 _FOREIGN = f"%DYNAMIC_METADATA({JWT_AUTHN}:{FOREIGN_METADATA}:{{}})%"
@@ -46,15 +49,18 @@ def header_of(key: LimitKey) -> str:
     return METHOD_HEADER if key.method else _PREFIX + label(key).replace("_", "-")
 
 
-def mutations(keys: Iterable[LimitKey], *, method: bool) -> dict[str, Any]:
+def mutations(keys: Iterable[LimitKey], *, method: bool, host: bool) -> dict[str, Any]:
     """
     Return the filter's config. What a call hasn't is `ABSENT`.
 
     Args:
         method: Limits are told apart by the method, too.
+        host: Or by the host.
 
     """
     formats = {METHOD_HEADER: _FORMATS["method"]} if method else {}
+    if host:
+        formats[ROUTE_HEADER] = "%ROUTE_NAME%"
     for key in keys:
         formats[header_of(key)] = _format(key)
     changes = []

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.compile.envoy_api import any_of, make
-from gateway.compile.limit_keys import METHOD_HEADER, header_of
+from gateway.compile.limit_keys import METHOD_HEADER, ROUTE_HEADER, header_of
 from gateway.limits.envoy_quirks import ALLOW, DENY, EXPIRED_FOR, REPORTING_INTERVAL, token_bucket
 from gateway.limits.reach import EDITION_KEY, LIMIT_KEY, edition, label
 from gateway.model import Strength
@@ -88,7 +88,7 @@ def quota(
     options: EdgeOptions,
     refusal: Refusal,
 ) -> dict[str, Any]:
-    """Return a filter's config: one tree finds a call's quota by its method, then its service."""
+    """Return a filter's config: one tree finds a call's quota by host, method, service."""
     settings = [(_settings(limit, options, refusal), reach) for limit, reach in slot]
     methods = {f"/{one}": made for made, reach in settings for one in reach.methods}
     services = {f"/{one}/": made for made, reach in settings for one in reach.grpc_services}
@@ -98,6 +98,9 @@ def quota(
         tree = {"matcher": _tree(":path", "prefix_match_map", services, tree)}
     if methods:
         tree = {"matcher": _tree(METHOD_HEADER, "exact_match_map", methods, tree)}
+    hosts = {f"{one}/": made for made, reach in settings for one in reach.hosts}
+    if hosts:
+        tree = {"matcher": _tree(ROUTE_HEADER, "prefix_match_map", hosts, tree)}
     # The root of a tree needs a match; a tree with nothing but a default has none.
     matcher = tree["matcher"] if "matcher" in tree else _everything(tree)
     return any_of(

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.compile import limit_quotas
 from gateway.compile.envoy_api import TYPE_URL, any_of, make
-from gateway.compile.limit_keys import KEYS_CONFIG, METHOD_HEADER, header_of, mutations, nothing
+from gateway.compile.limit_keys import (
+    KEYS_CONFIG,
+    METHOD_HEADER,
+    ROUTE_HEADER,
+    header_of,
+    mutations,
+    nothing,
+)
 from gateway.compile.sources import ads
 from gateway.limits.reach import label, reach_of
 from gateway.model import Strength
@@ -84,7 +91,9 @@ def compile_limits(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     strict = [one for one in found if one[0].strength is Strength.STRICT]
     keys = {header_of(key): key for limit, _ in found for key in limit.keys}
     by_method = any(reach.methods for _, reach in found)
-    yield _extension(KEYS, mutations(keys.values(), method=by_method) if found else nothing())
+    by_host = any(reach.hosts for _, reach in found)
+    written = mutations(keys.values(), method=by_method, host=by_host) if found else nothing()
+    yield _extension(KEYS, written)
     yield _extension(LOCAL, _local([*local, *shares]) if local or shares else nothing())
     for name, slot in zip(limit_quotas.FILTERS, slots, strict=True):
         config = limit_quotas.quota(slot, options, refusal_headers) if slot else nothing()
@@ -176,16 +185,23 @@ def _firsts(limit: Limit, reach: Reach) -> Iterator[dict[str, Any]]:
     """Yield what says whether a call is in reach, and so whether there is a descriptor."""
     if reach.everything:
         yield {"generic_key": {"descriptor_key": _ENTRY, "descriptor_value": limit.name}}
-    matched = [(":path", {"prefix": f"/{one}/"}) for one in reach.grpc_services]
-    matched += [(METHOD_HEADER, {"exact": f"/{one}"}) for one in reach.methods]
-    for header, match in matched:
+    at_hosts = [_header_is(ROUTE_HEADER, prefix=f"{one}/") for one in reach.hosts]
+    # A call that comes to one of the hosts is counted there.
+    elsewhere = [{**one, "invert_match": True} for one in at_hosts]
+    calls = [_header_is(":path", prefix=f"/{one}/") for one in reach.grpc_services]
+    calls += [_header_is(METHOD_HEADER, exact=f"/{one}") for one in reach.methods]
+    for headers in [*([one] for one in at_hosts), *([one, *elsewhere] for one in calls)]:
         yield {
             "header_value_match": {
                 "descriptor_key": _ENTRY,
                 "descriptor_value": limit.name,
-                "headers": [{"name": header, "string_match": match}],
+                "headers": headers,
             }
         }
+
+
+def _header_is(name: str, **match: str) -> dict[str, Any]:
+    return {"name": name, "string_match": match}
 
 
 def _filter(name: str, *messages: str) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def _value(exchange: Exchange, whole: str, command: str, argument: str) -> str:
         return ",".join(exchange.call.client_names)
     if command == "PATH" and argument == "NQ:PATH":
         return exchange.headers.path.partition("?")[0]
+    if command == "ROUTE_NAME":
+        return exchange.found.name
     if command == "DYNAMIC_METADATA":
         found: Any = exchange.metadata
         for key in argument.split(":"):

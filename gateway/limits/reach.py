@@ -29,16 +29,29 @@ class Reach:
     methods: tuple[str, ...] = ()
     """`{full name}/{method}`, sorted, none of `grpc_services`."""
 
+    hosts: tuple[str, ...] = ()
+    """`hosts/{host}`, sorted: all that comes to them, gRPC calls too."""
+
     @property
     def nothing(self) -> bool:
         """Whether no call is in it: its services offer nothing (yet)."""
-        return not (self.everything or self.grpc_services or self.methods)
+        return not (self.everything or self.grpc_services or self.methods or self.hosts)
+
+    @property
+    def calls(self) -> bool:
+        """Whether some gRPC calls are in it, wherever they come to."""
+        return bool(self.grpc_services or self.methods)
 
     def meets(self, other: Reach) -> bool:
         """Return whether one call could be in both."""
         if self.nothing or other.nothing:
             return False
         if self.everything or other.everything:
+            return True
+        if self.hosts and other.hosts and set(self.hosts) & set(other.hosts):
+            return True
+        # What comes to a host may have the path of a gRPC call.
+        if (self.hosts and other.calls) or (other.hosts and self.calls):
             return True
         mine, theirs = set(self.grpc_services), set(other.grpc_services)
         return bool(
@@ -49,7 +62,7 @@ class Reach:
         )
 
     def within(self, grpc_services: frozenset[str]) -> Reach:
-        """Return what of it belongs to *grpc_services*."""
+        """Return what of it belongs to *grpc_services*, where they are called without the edge."""
         if self.everything:
             return Reach(everything=False, grpc_services=tuple(sorted(grpc_services)))
         return Reach(
@@ -72,6 +85,7 @@ def reach_of(limit: Limit, catalog: Catalog) -> Reach:
         everything=False,
         grpc_services=tuple(sorted(offered)),
         methods=tuple(sorted({one for one in scope.methods if _owner(one) not in offered})),
+        hosts=tuple(sorted(set(scope.hosts))),
     )
 
 

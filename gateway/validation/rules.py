@@ -144,8 +144,6 @@ def check_limit(limit: Limit) -> None:
     between(problems, "interval", limit.interval, _INTERVAL)
     if limit.interval.microseconds:
         problems["interval"] = "must be whole seconds"
-    if limit.scope.hosts:
-        problems["scope.hosts"] = "limits of hosts are not served yet"
     refuse(problems, "INVALID_OBJECT", "limit")
 
 

@@ -133,6 +133,14 @@ def test_reaches_meet_where_one_call_is_in_both():
     assert method.meets(service)
     assert not method.meets(other)
     assert not everything.meets(Reach(everything=False))
+    shop = Reach(everything=False, hosts=("hosts/shop",))
+    both = Reach(everything=False, hosts=("hosts/a", "hosts/shop"))
+    # What comes to a host may have the path of a gRPC call.
+    assert shop.meets(service)
+    assert method.meets(shop)
+    assert shop.meets(both)
+    assert not shop.meets(Reach(everything=False, hosts=("hosts/a",)))
+    assert shop.within(frozenset({"x.A"})).nothing
 
 
 def test_of_more_buckets_than_there_may_be_edges_are_told_to_let_go(monkeypatch):

@@ -37,7 +37,9 @@ class Limit(_message.Message):
         STRENGTH_UNSPECIFIED: Limit._Strength.ValueType  # 0
         """Never sent."""
         STRENGTH_LOCAL: Limit._Strength.ValueType  # 1
-        """A bucket in each edge: N edges let through up to N times as much."""
+        """A bucket in each edge: N edges let through up to N times as much. What comes to a host is
+        counted apart from what comes to others and to the mesh's own address.
+        """
         STRENGTH_QUOTA: Limit._Strength.ValueType  # 2
         """One limit for all edges, divided among them by demand each few seconds (RLQS)."""
         STRENGTH_STRICT: Limit._Strength.ValueType  # 3
@@ -49,7 +51,9 @@ class Limit(_message.Message):
     STRENGTH_UNSPECIFIED: Limit.Strength.ValueType  # 0
     """Never sent."""
     STRENGTH_LOCAL: Limit.Strength.ValueType  # 1
-    """A bucket in each edge: N edges let through up to N times as much."""
+    """A bucket in each edge: N edges let through up to N times as much. What comes to a host is
+    counted apart from what comes to others and to the mesh's own address.
+    """
     STRENGTH_QUOTA: Limit.Strength.ValueType  # 2
     """One limit for all edges, divided among them by demand each few seconds (RLQS)."""
     STRENGTH_STRICT: Limit.Strength.ValueType  # 3
@@ -89,7 +93,9 @@ class Limit(_message.Message):
     """The revision of the catalog that its last change made. Output only."""
     @_builtins.property
     def scope(self) -> _policy_pb2.CallScope:
-        """Which calls it is about. Absent: all."""
+        """Which calls it is about. Absent: all. A call that is of a host and of a service that are named
+        is counted once.
+        """
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitKey]:

@@ -51,7 +51,8 @@ export type Limit = Message<"aerofusion.gateway.v1.Limit"> & {
   strength: Limit_Strength;
 
   /**
-   * Which calls it is about. Absent: all.
+   * Which calls it is about. Absent: all. A call that is of a host and of a service that are named
+   * is counted once.
    *
    * @generated from field: aerofusion.gateway.v1.CallScope scope = 5;
    */
@@ -142,7 +143,8 @@ export enum Limit_Strength {
   UNSPECIFIED = 0,
 
   /**
-   * A bucket in each edge: N edges let through up to N times as much.
+   * A bucket in each edge: N edges let through up to N times as much. What comes to a host is
+   * counted apart from what comes to others and to the mesh's own address.
    *
    * @generated from enum value: STRENGTH_LOCAL = 1;
    */
