@@ -105,6 +105,7 @@ SUITES := \
   contract/meshkit \
   contract/telemetry_query \
   contract/telemetry_trends \
+  contract/telemetry_traces \
   contract/client
 # Short slices of the suites that take hours.
 LONG_SUITES := soak

@@ -63,6 +63,8 @@ REMEDIES = {
     "TOO_MANY_DEPRECATED": "meshctl deprecated SERVICE",
     "QUERY_TOO_EXPENSIVE": "a shorter time",
     "TOO_MANY_WATCHERS": "again in a while",
+    "TRACE_NOT_FOUND": "meshctl traces",
+    "FILTER_INVALID": "docs/specs/logs.md",
 }
 """Reason of a refusal to what to try."""
 
@@ -162,17 +164,16 @@ def _field(service: service_pb2.Service, name: str) -> object:
     return value
 
 
-def told(error: grpc.RpcError) -> MeshctlError:
-    """*error* as a person reads it."""
+def told(error: grpc.RpcError, part: str = "gateway") -> MeshctlError:
+    """*error* of *part* as a person reads it."""
+    who = "The gateway" if part == "gateway" else part.capitalize()
     known = from_rpc_error(error)
     if known is None:
         code = error.code().name
-        return MeshctlError(
-            f"The gateway answered {code}: {error.details()}", "meshctl logs gateway"
-        )
+        return MeshctlError(f"{who} answered {code}: {error.details()}", f"meshctl logs {part}")
     if isinstance(known, Unavailable):
         return MeshctlError(
-            f"The gateway is away: {known}",
+            f"{who} is away: {known}",
             "meshctl status, then again",
             exit_code=exits.UNAVAILABLE,
         )

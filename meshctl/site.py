@@ -175,6 +175,11 @@ def gateway_socket(run: Path) -> Path:
     return run / "gateway" / "gateway.sock"
 
 
+def telemetry_socket(run: Path) -> Path:
+    """Where telemetry lets operators of this machine in, over gRPC."""
+    return run / "telemetry" / "telemetry.sock"
+
+
 def python_environment() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(map(str, IMPORTED_FROM)),

@@ -39,6 +39,7 @@ from telemetry.rules.runner import Change, Runner
 from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import Signal
+from telemetry.signals import Signals, open_signals
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.sessions import SessionLimits, Sessions
@@ -109,8 +110,9 @@ async def serve(
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
         room = await stack.enter_async_context(open_room(settings, pipeline.intake, queries))
+        signals = await stack.enter_async_context(open_signals(sessions))
         port = await stack.enter_async_context(
-            _answering(settings, workload, pipeline.intake, queries, room)
+            _answering(settings, workload, pipeline.intake, queries, room=room, signals=signals)
         )
         if started is not None and not started.done():
             started.set_result(port)
@@ -119,7 +121,13 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _answering(
-    settings: Settings, workload: Workload, intake: Intake, queries: Queries, room: Room
+    settings: Settings,
+    workload: Workload,
+    intake: Intake,
+    queries: Queries,
+    *,
+    room: Room,
+    signals: Signals,
 ) -> AsyncIterator[int]:
     """Serve OTLP and queries over gRPC, and Prometheus's HTTP API; yields the gRPC port."""
     server = GrpcServer(
@@ -137,6 +145,7 @@ async def _answering(
     trends = Trends(queries)
     serve_trends(server, trends)
     serve_scaler(server, queries, trends)
+    signals.serve(server)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(trends.close)
         http = make_app(queries)

@@ -10,6 +10,7 @@ from telemetry.alerts.services.rules import POLICY as RULES
 from telemetry.intake.service import METHODS
 from telemetry.query.service import POLICY as QUERIES
 from telemetry.scaler.service import POLICY as SCALER
+from telemetry.signals import POLICY as SIGNALS
 from telemetry.trends.service import POLICY as TRENDS
 
 
@@ -34,4 +35,4 @@ SENDERS = frozenset(
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
 POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
-POLICY |= QUERIES | RULES | ALERTS | TRENDS | SCALER
+POLICY |= QUERIES | RULES | ALERTS | TRENDS | SCALER | SIGNALS

@@ -15,8 +15,9 @@ import grpc
 from meshctl import exits
 from meshctl.admin import Admin, told
 from meshctl.faults import MeshctlError
-from meshctl.site import gateway_socket
+from meshctl.site import gateway_socket, telemetry_socket
 from meshctl.state import Holder, State
+from meshctl.telemetry import Telemetry
 
 
 Answer = TypeVar("Answer")
@@ -34,6 +35,9 @@ class Context:
 
     gateway: Path | None = None
     """Socket of the gateway's API; None: that of the mesh that runs."""
+
+    telemetry: Path | None = None
+    """Socket of telemetry's API; None: that of the mesh that runs."""
 
     def holder(self) -> Holder:
         """
@@ -68,6 +72,25 @@ class Context:
             return asyncio.run(put())
         except grpc.RpcError as error:
             raise told(error) from None
+
+    def ask_telemetry(self, question: Callable[[Telemetry], Awaitable[Answer]]) -> Answer:
+        """
+        Put *question* to the telemetry of the running mesh.
+
+        Raises:
+            MeshctlError: No mesh runs, or telemetry refused.
+
+        """
+        socket = self.telemetry or telemetry_socket(self.holder().control.parent)
+
+        async def put() -> Answer:
+            async with Telemetry(socket) as telemetry:
+                return await question(telemetry)
+
+        try:
+            return asyncio.run(put())
+        except grpc.RpcError as error:
+            raise told(error, "telemetry") from None
 
 
 def as_json(verb: Verb) -> Verb:

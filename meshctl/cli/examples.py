@@ -34,6 +34,11 @@ EXAMPLES = {
     "limits": ["limits", "limits each-tenant --top 5", "limits --shadow"],
     "policies": ["policies", "policies no-passengers --json"],
     "deprecated": ["deprecated", "deprecated flights --since 168h --per 24h"],
+    "traces": [
+        "traces '{service=\"edge\"} | status=error or duration>250ms' --since 15m",
+        "traces '{name=~\".*Notif.*\", kind=server}' --top 5 --json",
+    ],
+    "trace": ["trace 0af7651916cd43dd8448eb211c80319c"],
     "service list": ["service list"],
     "service get": ["service get notifier"],
     "service create": ["service create shop --endpoint 192.0.2.7:8443 --grpc-service shop.v1.Shop"],

@@ -50,6 +50,10 @@ SECTIONS = {
         "service": ("meshctl.cli.service:service", "The services that the edge routes to."),
         "route": ("meshctl.cli.route:route", "The routes to them."),
     },
+    "What happened": {
+        "traces": ("meshctl.cli.traces:traces", "Find traces by what their spans are."),
+        "trace": ("meshctl.cli.trace:trace", "Show a trace, and what its time went into."),
+    },
     "Calls": {
         "explain": ("meshctl.cli.explain:explain", "Say why the edge answers as it does."),
         "token": ("meshctl.cli.token:token", "Sign a token for the edge."),
@@ -99,8 +103,15 @@ class Verbs(click.Group):
     type=click.Path(path_type=Path),
     help="Socket of the gateway to speak to.  [default: that of the mesh on --state]",
 )
+@click.option(
+    "--telemetry",
+    type=click.Path(path_type=Path),
+    help="Socket of the telemetry to speak to.  [default: that of the mesh on --state]",
+)
 @click.pass_context
-def meshctl(ctx: click.Context, folder: Path | None, gateway: Path | None) -> None:
+def meshctl(
+    ctx: click.Context, folder: Path | None, gateway: Path | None, telemetry: Path | None
+) -> None:
     """
     Run an AeroFusion Mesh on this machine, and speak to it.
 
@@ -108,7 +119,7 @@ def meshctl(ctx: click.Context, folder: Path | None, gateway: Path | None) -> No
     runs there, 78 what was asked for can't be had, 130 interrupted. Some verbs have more.
     """
     state = State(folder.absolute() if folder else default_folder(os.environ))
-    ctx.obj = Context(state=state, argv=ctx.obj, gateway=gateway)
+    ctx.obj = Context(state=state, argv=ctx.obj, gateway=gateway, telemetry=telemetry)
 
 
 def run(argv: Sequence[str]) -> int:

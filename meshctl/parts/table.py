@@ -67,6 +67,7 @@ def all_parts(site: Site) -> Sequence[Part]:
             postgres_dsn=site.cluster.dsn("telemetry"),
             ports=("http_listen",),
             state_dir=str(site.folder("telemetry")),
+            unix_socket=str(site.socket("telemetry", "telemetry")),
             http_unix_socket=str(site.socket("telemetry", "http")),
         ),
         demo.mailsink(site),

@@ -14,6 +14,7 @@ from pathlib import Path
 from telemetry.scan.points import FUTURE_NS, PAST_NS
 from telemetry.scan.shapes import Signal
 from telemetry.store.sessions import quote
+from telemetry.store.values import LIST, MAP
 
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schema"
@@ -89,14 +90,14 @@ def _in_time(time: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Return the SQL that makes text of the AnyValue *value*; arrays and maps stay OTLP bytes."""
+    """Return the SQL that makes text of the AnyValue *value*; lists and maps stay OTLP bytes."""
     return (
         f"multiIf({value}.kind = 'string_value', {value}.string_value,"
         f" {value}.kind = 'int_value', toString({value}.int_value),"
         f" {value}.kind = 'bool_value', if({value}.bool_value = 0, 'false', 'true'),"
         f" {value}.kind = 'double_value', toString({value}.double_value),"
-        f" {value}.kind = 'array_value', base64Encode({value}.array_value),"
-        f" {value}.kind = 'kvlist_value', base64Encode({value}.kvlist_value),"
+        f" {value}.kind = 'array_value', concat({quote(LIST)}, base64Encode({value}.array_value)),"
+        f" {value}.kind = 'kvlist_value', concat({quote(MAP)}, base64Encode({value}.kvlist_value)),"
         f" {value}.kind = 'bytes_value', base64Encode({value}.bytes_value), '')"
     )
 

@@ -10,6 +10,7 @@ from aerofusion.telemetry.v1 import query_service_pb2 as pb
 from telemetry.promql.native.texts import populated
 from telemetry.promql.nodes import Kind
 from telemetry.query.traces import depth_first
+from telemetry.traces.critical import times
 
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from telemetry.promql.engine import Answer, Series
     from telemetry.promql.native.columns import Histograms
     from telemetry.store.model import LogCount, LogRecord, Span
+    from telemetry.traces.critical import Times
 
 RESULT_TYPES = {
     Kind.SCALAR: pb.RESULT_TYPE_SCALAR,
@@ -112,15 +114,24 @@ def trace(trace_id: str, spans: Sequence[Span]) -> pb.GetTraceResponse:
     start_ns = min(span.start_ns for span in spans)
     end_ns = max(span.start_ns + span.duration_ns for span in spans)
     by_start = sorted(spans, key=lambda span: span.start_ns)
+    spent = times(spans)
     return pb.GetTraceResponse(
         trace_id=trace_id,
-        spans=[_span(depth, span) for depth, span in depth_first(spans)],
+        spans=[_span(depth, span, spent) for depth, span in depth_first(spans)],
         duration=duration(end_ns - start_ns),
         services=dict.fromkeys(span.service for span in by_start),
+        critical_path=[
+            pb.CriticalSegment(
+                span_id=one.span_id.hex(),
+                start_time=timestamp(one.start_ns),
+                duration=duration(one.end_ns - one.start_ns),
+            )
+            for one in spent.path
+        ],
     )
 
 
-def _span(depth: int, span: Span) -> pb.TraceSpan:
+def _span(depth: int, span: Span, spent: Times) -> pb.TraceSpan:
     return pb.TraceSpan(
         span_id=span.span_id.hex(),
         parent_span_id=span.parent_span_id.hex(),
@@ -145,6 +156,9 @@ def _span(depth: int, span: Span) -> pb.TraceSpan:
             pb.SpanLink(trace_id=link.trace_id.hex(), span_id=link.span_id.hex())
             for link in span.links
         ],
+        self_time=duration(spent.self_ns[span.span_id]),
+        critical_time=duration(spent.critical_ns.get(span.span_id, 0)),
+        clock_shift=duration(spent.shift_ns[span.span_id]),
     )
 
 
@@ -155,6 +169,7 @@ def timestamp(time_ns: int) -> timestamp_pb2.Timestamp:
 
 
 def duration(length_ns: int) -> duration_pb2.Duration:
-    """Return nanoseconds as a duration."""
-    seconds, nanos = divmod(length_ns, 1_000_000_000)
-    return duration_pb2.Duration(seconds=seconds, nanos=nanos)
+    """Return nanoseconds as a duration, which may be negative."""
+    made = duration_pb2.Duration()
+    made.FromNanoseconds(length_ns)
+    return made

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aerofusion.telemetry.v1 import query_service_pb2 as pb
 from aerofusion.telemetry.v1 import query_service_pb2_grpc as pb_grpc
 from meshkit import authz, deadline, paging
-from meshkit.errors import InvalidInput, NotFound
+from meshkit.errors import NotFound
 from telemetry.query import messages
+from telemetry.query.asking import (
+    ANSWER_BYTES_MAX,
+    asked_times,
+    bad,
+    fitting,
+    question_of,
+    tenant_of,
+    too_large,
+)
 from telemetry.query.log_pages import Position, read_page
 from telemetry.store.model import LogCondition, LogCountQuery, LogQuery
 
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
 
     import grpc
     from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from meshkit.serving import GrpcServer
@@ -46,12 +54,8 @@ POLICY: authz.Policy = {
 }
 """Who may call what; telemetry's own table takes these rows in."""
 
-ANSWER_BYTES_MAX = 4_000_000
-"""Largest answer: a little less than what gRPC's clients take unless told otherwise."""
-
 _POINT_BYTES_MIN = 14
 _T = TypeVar("_T")
-_M = TypeVar("_M", bound="Message")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _LIST_DEFAULT, _LIST_MAX = 1_000, 10_000
 _LOGS_DEFAULT, _LOGS_MAX = 100, 1_000
@@ -61,7 +65,6 @@ _CONDITION_TEXTS_MAX = 1_000
 _CONDITION_BYTES_MAX = 64 * 1024
 _GROUP_BY_MAX = 16
 _SECOND_NS = 1_000_000_000
-_HOUR_NS = 3_600 * _SECOND_NS
 _TIME_NS_MAX = (1 << 63) - 1
 
 
@@ -83,11 +86,11 @@ class QueryService(pb_grpc.QueryServiceServicer):
         answer = await self._queries.instant(
             _required(request.query, "query"),
             at_ms,
-            tenant=_tenant(request.tenant),
+            tenant=tenant_of(request.tenant),
             lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
             timeout=self._timeout(context),
         )
-        return _fitting(
+        return fitting(
             pb.QueryInstantResponse(
                 result_type=messages.RESULT_TYPES[answer.kind],
                 series=messages.time_series(_few_enough(answer.series), answer.histograms),
@@ -105,11 +108,11 @@ class QueryService(pb_grpc.QueryServiceServicer):
         answer = await self._queries.range(
             _required(request.query, "query"),
             (_ms(request.start_time), _ms(request.end_time), step_ms),
-            tenant=_tenant(request.tenant),
+            tenant=tenant_of(request.tenant),
             lookback=_lookback(request.lookback) if request.HasField("lookback") else None,
             timeout=self._timeout(context),
         )
-        return _fitting(
+        return fitting(
             pb.QueryRangeResponse(
                 series=messages.time_series(_few_enough(answer.series), answer.histograms),
                 notes=messages.notes(answer),
@@ -120,11 +123,11 @@ class QueryService(pb_grpc.QueryServiceServicer):
         self, request: pb.ListSeriesRequest, _context: Context
     ) -> pb.ListSeriesResponse:
         _required(request.selectors, "selectors")
-        tenant = _tenant(request.tenant)
+        tenant = tenant_of(request.tenant)
         found = await self._queries.series(request.selectors, tenant=tenant)
         texts = {repr(labels): labels for labels in found}
         page, token = _page(sorted(texts), request, tenant)
-        return _fitting(
+        return fitting(
             pb.ListSeriesResponse(
                 series=[pb.LabelSet(labels=dict(texts[text])) for text in page],
                 next_page_token=token,
@@ -134,7 +137,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
     async def ListLabels(  # noqa: N802 - the contract's name
         self, request: pb.ListLabelsRequest, _context: Context
     ) -> pb.ListLabelsResponse:
-        tenant = _tenant(request.tenant)
+        tenant = tenant_of(request.tenant)
         found = await self._queries.label_names(request.selectors, tenant=tenant)
         page, token = _page(found, request, tenant)
         return pb.ListLabelsResponse(labels=page, next_page_token=token)
@@ -142,7 +145,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
     async def ListLabelValues(  # noqa: N802 - the contract's name
         self, request: pb.ListLabelValuesRequest, _context: Context
     ) -> pb.ListLabelValuesResponse:
-        tenant = _tenant(request.tenant)
+        tenant = tenant_of(request.tenant)
         label = _required(request.label, "label")
         found = await self._queries.label_values(label, request.selectors, tenant=tenant)
         page, token = _page(found, request, f"{tenant}/{label}")
@@ -152,13 +155,8 @@ class QueryService(pb_grpc.QueryServiceServicer):
         self, request: pb.SearchLogsRequest, _context: Context
     ) -> pb.SearchLogsResponse:
         size = paging.page_size(request.page_size, default=_LOGS_DEFAULT, at_most=_LOGS_MAX)
-        question = request.SerializeToString(deterministic=True)
-        if request.page_token:
-            asked = pb.SearchLogsRequest()
-            asked.CopyFrom(request)
-            asked.page_token = ""
-            question = asked.SerializeToString(deterministic=True)
-        start_ns, end_ns = _log_times(request)
+        question = question_of(request)
+        start_ns, end_ns = asked_times(request, time.time_ns())
         after = paging.read_token(request.page_token, question)
         position = None
         if after:
@@ -172,14 +170,14 @@ class QueryService(pb_grpc.QueryServiceServicer):
             severity_min=int(request.severity_at_least),
             trace_id=_trace_id(request.trace_id) if request.trace_id else b"",
             attributes=_attributes(request),
-            tenant=_tenant(request.tenant),
+            tenant=tenant_of(request.tenant),
         )
         page, following = await read_page(self._queries.reader.search_logs, query, size, position)
         token = ""
         if following is not None:
             place = f"{following.time_ns}:{following.sent}:{start_ns}:{end_ns}"
             token = paging.next_token(place, question)
-        return _fitting(
+        return fitting(
             pb.SearchLogsResponse(
                 entries=[messages.log_entry(record) for record in page], next_page_token=token
             )
@@ -188,9 +186,9 @@ class QueryService(pb_grpc.QueryServiceServicer):
     async def CountLogs(  # noqa: N802 - the contract's name
         self, request: pb.CountLogsRequest, _context: Context
     ) -> pb.CountLogsResponse:
-        start_ns, end_ns = _log_times(request)
+        start_ns, end_ns = asked_times(request, time.time_ns())
         if len(request.group_by) > _GROUP_BY_MAX:
-            raise _bad("group_by", f"at most {_GROUP_BY_MAX}")
+            raise bad("group_by", f"at most {_GROUP_BY_MAX}")
         query = LogCountQuery(
             start_ns=start_ns,
             end_ns=end_ns,
@@ -200,23 +198,23 @@ class QueryService(pb_grpc.QueryServiceServicer):
             group_by=tuple(request.group_by),
             interval_ns=_interval(request.interval) if request.HasField("interval") else 0,
             limit=paging.page_size(request.page_size, default=_LOGS_DEFAULT, at_most=_LOGS_MAX),
-            tenant=_tenant(request.tenant),
+            tenant=tenant_of(request.tenant),
         )
         counts, groups = await self._queries.reader.count_logs(query)
-        return _fitting(pb.CountLogsResponse(counts=map(messages.log_count, counts), groups=groups))
+        return fitting(pb.CountLogsResponse(counts=map(messages.log_count, counts), groups=groups))
 
     async def GetTrace(  # noqa: N802 - the contract's name
         self, request: pb.GetTraceRequest, _context: Context
     ) -> pb.GetTraceResponse:
         trace_id = _trace_id(request.trace_id)
-        spans = await self._queries.reader.trace(trace_id, tenant=_tenant(request.tenant))
+        spans = await self._queries.reader.trace(trace_id, tenant=tenant_of(request.tenant))
         if not spans:
             raise NotFound(
                 "TRACE_NOT_FOUND",
                 "No span of this trace is known; new ones take a second to be found.",
                 trace_id=trace_id.hex(),
             )
-        return _fitting(messages.trace(trace_id.hex(), spans))
+        return fitting(messages.trace(trace_id.hex(), spans))
 
     def _timeout(self, context: Context) -> timedelta:
         at_most = self._queries.limits.query.timeout
@@ -227,29 +225,8 @@ def _few_enough(series: Sequence[Series]) -> Sequence[Series]:
     """Refuse before building what can't fit: a point takes a time and a value."""
     points = sum(one.ts.size for one in series)
     if points * _POINT_BYTES_MIN > ANSWER_BYTES_MAX:
-        raise _too_large()
+        raise too_large()
     return series
-
-
-def _fitting(answer: _M) -> _M:
-    if answer.ByteSize() > ANSWER_BYTES_MAX:
-        raise _too_large()
-    return answer
-
-
-def _too_large() -> InvalidInput:
-    return InvalidInput(
-        "ANSWER_TOO_LARGE",
-        "The answer is larger than a message may be; ask for less.",
-        answer_bytes_max=str(ANSWER_BYTES_MAX),
-    )
-
-
-def _tenant(asked: str) -> str:
-    caller = authz.current_caller()
-    tenant = asked or caller.tenant
-    caller.check_tenant(tenant)
-    return tenant
 
 
 def _page(
@@ -266,28 +243,20 @@ def _page(
     return page, paging.next_token(page[-1], *about) if len(rest) > size else ""
 
 
-def _log_times(request: pb.SearchLogsRequest | pb.CountLogsRequest) -> tuple[int, int]:
-    end_ns = _ns(request.end_time) if request.HasField("end_time") else time.time_ns()
-    start_ns = _ns(request.start_time) if request.HasField("start_time") else end_ns - _HOUR_NS
-    if start_ns > end_ns:
-        raise _bad("start_time", "must not be after end_time")
-    return start_ns, end_ns
-
-
 def _attributes(request: pb.SearchLogsRequest) -> dict[str, str]:
     if len(request.attributes) > _ATTRIBUTES_MAX:
-        raise _bad("attributes", f"at most {_ATTRIBUTES_MAX}")
+        raise bad("attributes", f"at most {_ATTRIBUTES_MAX}")
     return dict(request.attributes)
 
 
 def _conditions(request: pb.CountLogsRequest) -> tuple[LogCondition, ...]:
     if len(request.conditions) > _ATTRIBUTES_MAX:
-        raise _bad("conditions", f"at most {_ATTRIBUTES_MAX}")
+        raise bad("conditions", f"at most {_ATTRIBUTES_MAX}")
     texts = [text for one in request.conditions for text in (*one.values, *one.prefixes)]
     if len(texts) > _CONDITION_TEXTS_MAX:
-        raise _bad("conditions", f"at most {_CONDITION_TEXTS_MAX} values and prefixes")
+        raise bad("conditions", f"at most {_CONDITION_TEXTS_MAX} values and prefixes")
     if sum(len(text.encode()) for text in texts) > _CONDITION_BYTES_MAX:
-        raise _bad("conditions", f"at most {_CONDITION_BYTES_MAX} bytes of values and prefixes")
+        raise bad("conditions", f"at most {_CONDITION_BYTES_MAX} bytes of values and prefixes")
     return tuple(
         _condition(one, f"conditions[{number}]") for number, one in enumerate(request.conditions)
     )
@@ -295,7 +264,7 @@ def _conditions(request: pb.CountLogsRequest) -> tuple[LogCondition, ...]:
 
 def _condition(asked: pb.LogCondition, where: str) -> LogCondition:
     if not asked.attribute:
-        raise _bad(f"{where}.attribute", "required")
+        raise bad(f"{where}.attribute", "required")
     return LogCondition(
         attribute=asked.attribute,
         values=tuple(asked.values),
@@ -306,26 +275,26 @@ def _condition(asked: pb.LogCondition, where: str) -> LogCondition:
 
 def _interval(length: Duration) -> int:
     if length.ToNanoseconds() < _SECOND_NS:
-        raise _bad("interval", "must be at least 1 s")
+        raise bad("interval", "must be at least 1 s")
     return min(length.ToNanoseconds(), _TIME_NS_MAX)
 
 
 def _bounded(text: str) -> str:
     if len(text.encode()) > _TEXT_BYTES_MAX:
-        raise _bad("text", f"at most {_TEXT_BYTES_MAX} bytes")
+        raise bad("text", f"at most {_TEXT_BYTES_MAX} bytes")
     return text
 
 
 def _trace_id(text: str) -> bytes:
     if not _TRACE_ID.fullmatch(text):
-        raise _bad("trace_id", "must be 32 hexadecimal digits")
+        raise bad("trace_id", "must be 32 hexadecimal digits")
     return bytes.fromhex(text)
 
 
 def _lookback(length: Duration) -> timedelta:
     lookback = timedelta(milliseconds=length.ToMilliseconds())
     if lookback <= timedelta(0):
-        raise _bad("lookback", "must be longer than 0")
+        raise bad("lookback", "must be longer than 0")
     return lookback
 
 
@@ -333,17 +302,7 @@ def _ms(at: Timestamp) -> int:
     return at.ToMilliseconds()
 
 
-def _ns(at: Timestamp) -> int:
-    return max(0, min(at.ToNanoseconds(), _TIME_NS_MAX))
-
-
 def _required(value: _T, name: str) -> _T:
     if not value:
-        raise _bad(name, "required")
+        raise bad(name, "required")
     return value
-
-
-def _bad(name: str, why: str) -> InvalidInput:
-    return InvalidInput(
-        "INVALID_FIELD", f"{name}: {why}.", field_violations={name: why}, field=name
-    )

@@ -28,6 +28,7 @@ from telemetry.store.model import (
     SpanLink,
 )
 from telemetry.store.sessions import READ_BOUNDS, Sessions, quote
+from telemetry.store.values import readable, readable_text
 
 
 if TYPE_CHECKING:
@@ -202,12 +203,12 @@ class Reader:
                 severity=row[3],
                 severity_text=row[4],
                 event=row[5],
-                body=row[6],
+                body=readable_text(row[6]),
                 trace_id=_bytes(row[7]),
                 span_id=_bytes(row[8]),
                 scope=row[9],
-                attributes=row[10],
-                resource=row[11],
+                attributes=readable(row[10]),
+                resource=readable(row[11]),
             )
             for row in rows
         ]
@@ -267,10 +268,10 @@ class Reader:
                 status_message=row[10],
                 trace_state=row[11],
                 scope=row[12],
-                attributes=row[13],
-                resource=row[14],
+                attributes=readable(row[13]),
+                resource=readable(row[14]),
                 events=tuple(
-                    SpanEvent(time_ns=at, name=name, attributes=attributes)
+                    SpanEvent(time_ns=at, name=name, attributes=readable(attributes))
                     for at, name, attributes in zip(row[15], row[16], row[17], strict=True)
                 ),
                 links=tuple(

@@ -1300,6 +1300,9 @@ class TraceSpan(_message.Message):
     RESOURCE_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    SELF_TIME_FIELD_NUMBER: _builtins.int
+    CRITICAL_TIME_FIELD_NUMBER: _builtins.int
+    CLOCK_SHIFT_FIELD_NUMBER: _builtins.int
     span_id: _builtins.str
     """16 hexadecimal digits."""
     parent_span_id: _builtins.str
@@ -1346,6 +1349,20 @@ class TraceSpan(_message.Message):
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanLink]:
         """Other spans it has to do with."""
 
+    @_builtins.property
+    def self_time(self) -> _duration_pb2.Duration:
+        """Time in which none of its children ran."""
+
+    @_builtins.property
+    def critical_time(self) -> _duration_pb2.Duration:
+        """Its time on the trace's critical path; 0 if it isn't on it."""
+
+    @_builtins.property
+    def clock_shift(self) -> _duration_pb2.Duration:
+        """What is to be added to its times to have them by its parent's clock: a server's span that
+        doesn't lie within its client's is taken to. 0 for most; may be negative.
+        """
+
     def __init__(
         self,
         *,
@@ -1366,14 +1383,51 @@ class TraceSpan(_message.Message):
         resource: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         events: _abc.Iterable[Global___SpanEvent] | None = ...,
         links: _abc.Iterable[Global___SpanLink] | None = ...,
+        self_time: _duration_pb2.Duration | None = ...,
+        critical_time: _duration_pb2.Duration | None = ...,
+        clock_shift: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_shift", b"clock_shift", "critical_time", b"critical_time", "duration", b"duration", "self_time", b"self_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "depth", b"depth", "duration", b"duration", "events", b"events", "instance", b"instance", "kind", b"kind", "links", b"links", "name", b"name", "parent_span_id", b"parent_span_id", "resource", b"resource", "scope", b"scope", "service", b"service", "span_id", b"span_id", "start_time", b"start_time", "status", b"status", "status_message", b"status_message", "trace_state", b"trace_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "clock_shift", b"clock_shift", "critical_time", b"critical_time", "depth", b"depth", "duration", b"duration", "events", b"events", "instance", b"instance", "kind", b"kind", "links", b"links", "name", b"name", "parent_span_id", b"parent_span_id", "resource", b"resource", "scope", b"scope", "self_time", b"self_time", "service", b"service", "span_id", b"span_id", "start_time", b"start_time", "status", b"status", "status_message", b"status_message", "trace_state", b"trace_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TraceSpan: _TypeAlias = TraceSpan  # noqa: Y015
+
+@_typing.final
+class CriticalSegment(_message.Message):
+    """A part of a trace's critical path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    span_id: _builtins.str
+    """Span that the root's end waited for: 16 hexadecimal digits."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From then on, by the root's clock."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """For how long."""
+
+    def __init__(
+        self,
+        *,
+        span_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "span_id", b"span_id", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CriticalSegment: _TypeAlias = CriticalSegment  # noqa: Y015
 
 @_typing.final
 class GetTraceResponse(_message.Message):
@@ -1385,6 +1439,7 @@ class GetTraceResponse(_message.Message):
     SPANS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
+    CRITICAL_PATH_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """32 hexadecimal digits."""
     @_builtins.property
@@ -1401,6 +1456,13 @@ class GetTraceResponse(_message.Message):
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Services that took part, in order of their first span."""
 
+    @_builtins.property
+    def critical_path(self) -> _containers.RepeatedCompositeFieldContainer[Global___CriticalSegment]:
+        """For each instant between the root's start and end, the span that the end waited for, by rising
+        time, without gaps. The root is the earliest span without a parent, else the earliest of those
+        whose parent isn't known.
+        """
+
     def __init__(
         self,
         *,
@@ -1408,10 +1470,11 @@ class GetTraceResponse(_message.Message):
         spans: _abc.Iterable[Global___TraceSpan] | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         services: _abc.Iterable[_builtins.str] | None = ...,
+        critical_path: _abc.Iterable[Global___CriticalSegment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "services", b"services", "spans", b"spans", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_path", b"critical_path", "duration", b"duration", "services", b"services", "spans", b"spans", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Traces: found by what their spans are, and what their time went into."""
