@@ -23,6 +23,7 @@ from telemetry.head.extract import added_up
 from telemetry.head.head import Head, warm
 from telemetry.head.refill import Refill
 from telemetry.http.api import make_app
+from telemetry.intake.admission import Admission, Allowance
 from telemetry.intake.http import HttpIntake
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
@@ -67,6 +68,7 @@ class Pipeline:
     ledger: Ledger
     writer: LogWriter
     scanner: Scanner
+    admission: Admission
     head: Head
 
 
@@ -102,6 +104,7 @@ async def serve(
             own.metrics.get_meter("telemetry"),
             series=lambda: scanner.series,
             log_bytes=lambda: pipeline.writer.log_bytes,
+            folded_metrics=lambda: pipeline.admission.folded_metrics,
         )
         gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
@@ -237,24 +240,24 @@ async def open_pipeline(
             log_bytes_max=settings.log_bytes_max,
         ),
     )
+    admission = Admission(scanner, catalog, _allowance(settings), folder)
     head = Head(settings.head_bytes_max)
     loader = Loader(
         sessions=sessions,
         writer=writer,
         folder=folder,
-        scanner=scanner,
+        admission=admission,
         catalog=catalog,
         ledger=ledger,
         on_sums=lambda samples: head.take(added_up(samples)),
     )
     refill = Refill(head, sessions, recovered=loader.recovered, span=settings.head_span)
     intake = Intake(
-        scanner=scanner,
+        admission=admission,
         catalog=catalog,
         log=writer,
         ledger=ledger,
         head=head,
-        series_max=settings.series_max,
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
@@ -266,6 +269,7 @@ async def open_pipeline(
             ledger=ledger,
             writer=writer,
             scanner=scanner,
+            admission=admission,
             head=head,
         )
         filling.cancel()
@@ -274,6 +278,16 @@ async def open_pipeline(
                 await loader.flush()
         loading.cancel()
         writing.cancel()
+
+
+def _allowance(settings: Settings) -> Allowance:
+    return Allowance(
+        series_max=settings.series_max,
+        tenant_series_max=settings.tenant_series_max,
+        tenant_points_per_s=settings.tenant_points_per_s,
+        tenants_max=settings.tenants_max,
+        metric_series_max=settings.metric_series_max,
+    )
 
 
 def _warm(scanner: Scanner) -> None:

@@ -38,6 +38,19 @@ class Settings(MeshSettings):
     series_max: Annotated[int, Range(1000, 100_000_000)] = 1_000_000
     """Series kept; points that would make more are refused."""
 
+    tenant_series_max: Annotated[int, Range(1000, 100_000_000)] = 1_000_000
+    """Series kept of one tenant; points that would make more are refused."""
+
+    tenant_points_per_s: Annotated[int, Range(0, 1_000_000_000)] = 0
+    """Points, log records and spans of one tenant a second; beyond it they are refused for now.
+    0: any number."""
+
+    tenants_max: Annotated[int, Range(1, 100_000)] = 1_000
+    """Tenants that may have series; others are refused."""
+
+    metric_series_max: Annotated[int, Range(10, 100_000_000)] = 200_000
+    """Series of one metric of one tenant; beyond it its label with the most values is folded."""
+
     head_bytes_max: Annotated[int, Range(1024 * 1024, 1 << 40)] = 1024 * 1024 * 1024
     """Memory of the newest samples; older ones are read from the tables."""
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from meshkit.errors import InvalidInput, Overloaded
+from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.head.extract import whole
 from telemetry.log.records import seal
 from telemetry.scan.shapes import Signal
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from telemetry.head.head import Head
+    from telemetry.intake.admission import Admission
     from telemetry.intake.ledger import Ledger
     from telemetry.load.series import SeriesCatalog
     from telemetry.log.writer import LogWriter
     from telemetry.scan.batch import Batch
-    from telemetry.scan.scanner import Scan, Scanner
+    from telemetry.scan.scanner import Scan
 
 _ON_THREAD_FROM = 64 * 1024
 """Requests from this size on are judged on a thread; smaller ones take under 0.3 ms."""
@@ -33,7 +34,7 @@ class Accepted:
 
     refused: int
     message: str
-    """Why some were refused; empty if none was."""
+    """Why some were refused or folded; empty if none was."""
 
     written: Mapping[str, int]
     """How many samples, histograms and exemplars were stored, of metrics."""
@@ -41,10 +42,9 @@ class Accepted:
 
 class Intake:
     """
-    Takes OTLP requests of all three signals.
+    Takes OTLP requests of all three signals, and remote writes.
 
     Args:
-        series_max: Series kept; metrics with series beyond them are refused.
         clock: Unix nanoseconds.
 
     """
@@ -52,20 +52,18 @@ class Intake:
     def __init__(
         self,
         *,
-        scanner: Scanner,
+        admission: Admission,
         catalog: SeriesCatalog,
         log: LogWriter,
         ledger: Ledger,
         head: Head,
-        series_max: int,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._scanner = scanner
+        self._admission = admission
         self._catalog = catalog
         self._log = log
         self._ledger = ledger
         self._head = head
-        self._series_max = series_max
         self._clock = clock
 
     async def accept(self, signal: Signal, request: bytes, tenant: str = "") -> Accepted:
@@ -73,61 +71,71 @@ class Intake:
         Take *request*; once this returns, what isn't refused is durable.
 
         Raises:
-            InvalidInput: `MALFORMED_OTLP`; sending it again is useless.
-            Overloaded: `INTAKE_FULL`, `LOG_FULL`, `DISK_FULL`; send it again.
+            InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`; sending it again is useless.
+            FailedPrecondition: `TENANTS_LIMIT`.
+            Overloaded: `INTAKE_FULL`, `LOG_FULL`, `DISK_FULL`, `TENANT_RATE`; send it again.
 
         """
         received_ns = self._clock()
+        judge = self._admission.judge
         try:
             if len(request) < _ON_THREAD_FROM:
-                scan = self._scanner.judge(signal, request, received_ns, tenant)
+                scan = judge(signal, request, received_ns, tenant)
             else:
-                scan = await asyncio.to_thread(
-                    self._scanner.judge, signal, request, received_ns, tenant
-                )
-        except InvalidInput:
+                scan = await asyncio.to_thread(judge, signal, request, received_ns, tenant)
+        except (InvalidInput, FailedPrecondition):
             self._ledger.malformed[signal] += 1
             raise
-        self._ledger.received[signal] += scan.items
-        if self._scanner.series + len(scan.new_series) > self._series_max:
-            return self._refuse_all(signal, scan)
-        if scan.rows:
-            self._catalog.notice(scan.new_series)
-            self._head.learn(scan.new_series)
-            try:
-                await self._log.append(
-                    signal, seal(request, tenant, received_ns), scan.rows, scan.batch
-                )
-            except Overloaded as error:
-                self._ledger.refused[signal, error.reason] += scan.items
-                raise
-            except asyncio.CancelledError:
-                # It may be in the log; nobody was told.
-                self._remember(scan.batch)
-                self._ledger.refused[signal, "CALL_CANCELLED"] += scan.items
-                raise
-            self._remember(scan.batch)
-            self._ledger.rows_logged[signal] += scan.rows
+        account = self._ledger.of(signal, tenant)
+        account.received += scan.items
+        try:
+            self._admission.spend(tenant, scan.items)
+            if scan.rows:
+                await self._store(signal, request, tenant, received_ns, scan)
+        except Overloaded as error:
+            account.refused[error.reason] += scan.items
+            raise
+        except asyncio.CancelledError:
+            # It may be in the log; nobody was told.
+            account.refused["CALL_CANCELLED"] += scan.items
+            raise
         for reason, count in scan.refused.items():
-            self._ledger.refused[signal, reason.name] += count
-        self._ledger.stored[signal] += scan.stored
-        message = ", ".join(f"{count} {reason.name}" for reason, count in scan.refused.items())
+            account.refused[reason.name] += count
+        account.stored += scan.stored
+        account.folded += scan.folded
         return Accepted(
-            refused=scan.items - scan.stored, message=message, written=_written(scan.batch)
+            refused=scan.items - scan.stored, message=_message(scan), written=_written(scan.batch)
         )
+
+    async def _store(
+        self, signal: Signal, request: bytes, tenant: str, received_ns: int, scan: Scan
+    ) -> None:
+        self._catalog.notice(scan.new_series)
+        self._head.learn(scan.new_series)
+        record = seal(request, tenant, received_ns)
+        try:
+            await self._log.append(signal, record, scan.rows, scan.batch)
+        except asyncio.CancelledError:
+            self._remember(scan.batch)
+            raise
+        self._remember(scan.batch)
+        self._ledger.rows_logged[signal] += scan.rows
 
     def _remember(self, batch: Batch | None) -> None:
         """Have queries find what has just become durable; deltas come from the loader, as sums."""
         if batch is not None and batch.samples.shape[1]:
             self._head.take(whole(batch.samples))
 
-    def _refuse_all(self, signal: Signal, scan: Scan) -> Accepted:
-        self._ledger.refused[signal, "SERIES_LIMIT"] += scan.items
-        return Accepted(
-            refused=scan.items,
-            message=f"{scan.items} SERIES_LIMIT: at most {self._series_max} series are kept",
-            written=_written(None),
+
+def _message(scan: Scan) -> str:
+    """Return what a sender is told of a request that was taken: what was refused, or folded."""
+    told = [f"{count} {reason.name}" for reason, count in scan.refused.items()]
+    if scan.folded:
+        told.append(
+            f"{scan.folded} FOLDED: their metric has too many series; the label with the most"
+            " values is stored as __overflow__"
         )
+    return ", ".join(told)
 
 
 def _written(batch: Batch | None) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Observation
@@ -16,18 +17,31 @@ if TYPE_CHECKING:
     from telemetry.scan.shapes import Signal
 
 
+@dataclass(slots=True)
+class Account:
+    """What became of the items of one signal of one tenant: received = stored + refused."""
+
+    received: int = 0
+    stored: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+
+    folded: int = 0
+    """Items stored under a series that stands for many."""
+
+
 class Ledger:
     """
     Counts since the start. An item is a point, a log record or a span.
 
-    `received` = `stored` + `refused` at any time between two calls, per signal.
-    `rows_logged` = `rows_loaded` once the loader is done; a histogram's point is several rows.
+    The accounts balance at any time between two calls. `rows_logged` = `rows_loaded` once the
+    loader is done; a histogram's point is several rows.
     """
 
     def __init__(self) -> None:
-        self.received: Counter[Signal] = Counter()
-        self.stored: Counter[Signal] = Counter()
-        self.refused: Counter[tuple[Signal, str]] = Counter()
+        self.accounts: dict[tuple[Signal, str], Account] = {}
+        """By signal and tenant."""
+
         self.malformed: Counter[Signal] = Counter()
         """Requests nobody can read; how many items they held is unknown."""
         self.rows_logged: Counter[Signal] = Counter()
@@ -35,8 +49,17 @@ class Ledger:
         self.quarantined_bytes = 0
         self.quarantined_rows: Counter[Signal] = Counter()
 
+    def of(self, signal: Signal, tenant: str) -> Account:
+        """Return the account of a tenant's *signal*."""
+        return self.accounts.setdefault((signal, tenant), Account())
+
     def publish(
-        self, meter: Meter, *, series: Callable[[], int], log_bytes: Callable[[], int]
+        self,
+        meter: Meter,
+        *,
+        series: Callable[[], int],
+        log_bytes: Callable[[], int],
+        folded_metrics: Callable[[], int],
     ) -> None:
         """Tell the counts as metrics, and how full the table of series and the log are."""
         self._publish_items(meter)
@@ -48,6 +71,12 @@ class Ledger:
             description="Series known",
         )
         meter.create_observable_gauge(
+            "telemetry.metrics.folded",
+            [lambda _: [Observation(folded_metrics())]],
+            unit="{metric}",
+            description="Metrics of which a label is folded, since they had too many series",
+        )
+        meter.create_observable_gauge(
             "telemetry.log.size",
             [lambda _: [Observation(log_bytes())]],
             unit="By",
@@ -55,29 +84,42 @@ class Ledger:
         )
 
     def _publish_items(self, meter: Meter) -> None:
-        def refused(_: CallbackOptions) -> Iterable[Observation]:
+        def told(of: Callable[[Account], int]) -> Callable[[CallbackOptions], list[Observation]]:
+            return lambda _: [
+                Observation(of(one), {"signal": signal, "tenant": tenant})
+                for (signal, tenant), one in self.accounts.items()
+            ]
+
+        def refused(_: CallbackOptions) -> list[Observation]:
             return [
-                Observation(count, {"signal": signal, "reason": reason})
-                for (signal, reason), count in self.refused.items()
+                Observation(count, {"signal": signal, "tenant": tenant, "reason": reason})
+                for (signal, tenant), one in self.accounts.items()
+                for reason, count in one.refused.items()
             ]
 
         meter.create_observable_counter(
             "telemetry.items.received",
-            [_by_signal(self.received)],
+            [told(lambda one: one.received)],
             unit="{item}",
-            description="Points, log records and spans that came in, by signal",
+            description="Points, log records and spans that came in, by signal and tenant",
         )
         meter.create_observable_counter(
             "telemetry.items.stored",
-            [_by_signal(self.stored)],
+            [told(lambda one: one.stored)],
             unit="{item}",
             description="Items acknowledged for good; received = stored + refused",
+        )
+        meter.create_observable_counter(
+            "telemetry.items.folded",
+            [told(lambda one: one.folded)],
+            unit="{item}",
+            description="Items stored under a series that stands for many",
         )
         meter.create_observable_counter(
             "telemetry.items.refused",
             [refused],
             unit="{item}",
-            description="Items refused, by signal and reason",
+            description="Items refused, by signal, tenant and reason",
         )
         meter.create_observable_counter(
             "telemetry.requests.malformed",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from meshkit.errors import InvalidInput
+from meshkit.errors import FailedPrecondition, InvalidInput
 from telemetry.load.deltas import Deltas, has_deltas
 from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from telemetry.intake.admission import Admission
     from telemetry.intake.ledger import Ledger
     from telemetry.load.rows import Rows
     from telemetry.load.series import SeriesCatalog
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from telemetry.log.segments import Mended
     from telemetry.log.writer import LogWriter
     from telemetry.scan.batch import Batch
-    from telemetry.scan.scanner import Scan, Scanner
+    from telemetry.scan.scanner import Scan
     from telemetry.scan.sink import Words
     from telemetry.store.sessions import Sessions
 
@@ -59,7 +60,7 @@ class Loader:
         sessions: Sessions,
         writer: LogWriter,
         folder: Path,
-        scanner: Scanner,
+        admission: Admission,
         catalog: SeriesCatalog,
         ledger: Ledger,
         on_sums: Callable[[Words], None] | None = None,
@@ -69,7 +70,7 @@ class Loader:
         self._writer = writer
         self._folder = folder
         self._quarantine = folder / "quarantine"
-        self._scanner = scanner
+        self._admission = admission
         self._catalog = catalog
         self._ledger = ledger
         self._deltas = Deltas(sessions)
@@ -265,9 +266,9 @@ class Loader:
         request = mended.data[record.body : record.body + record.request_bytes]
         try:
             scan = await asyncio.to_thread(
-                self._scanner.judge, segment.signal, request, record.received_ns, record.tenant
+                self._admission.judge, segment.signal, request, record.received_ns, record.tenant
             )
-        except InvalidInput:
+        except (InvalidInput, FailedPrecondition):
             return None  # An older scanner let it in. If it can't be loaded, it is quarantined.
         self._catalog.notice(scan.new_series)
         return scan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,11 +35,25 @@ class SeriesCatalog:
         self._sessions = sessions
         self._scanner = scanner
         self._waiting: list[NewSeries] = []
+        self.by_tenant: Counter[str] = Counter()
+        """How many series each tenant has."""
+
+        self.by_metric: Counter[tuple[str, int]] = Counter()
+        """... and each of its metrics, by the OTLP name's hash."""
 
     async def read_known(self) -> None:
         """Tell the scanner of all series in the table."""
         answer = await self._sessions.query("SELECT series_id FROM series", "RowBinary", _ALL_IDS)
         self._scanner.learn(np.frombuffer(answer, np.uint64))
+        counted = await self._sessions.query(
+            "SELECT tenant, metric, count() FROM series GROUP BY tenant, metric",
+            "JSONCompactEachRow",
+            _ALL_IDS,
+        )
+        for line in counted.splitlines():
+            tenant, metric, count = json.loads(line)
+            self.by_tenant[tenant] += int(count)
+            self.by_metric[tenant, int(metric)] += int(count)
 
     def notice(self, series: Iterable[NewSeries]) -> None:
         """Remember *series*, to be written; those known meanwhile are left out."""
@@ -46,6 +61,9 @@ class SeriesCatalog:
         if new:
             self._scanner.learn(one.series_id for one in new)
             self._waiting.extend(new)
+            for one in new:
+                self.by_tenant[one.tenant] += 1
+                self.by_metric[one.tenant, one.metric] += 1
 
     async def store(self) -> None:
         """

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.scan.sink import (
+    ADDS,
     COUNTS,
     EXEMPLAR_COLUMNS,
+    FOLDED,
     HISTOGRAM_COLUMNS,
     NEW_COLUMNS,
+    REFUSE_NEW,
     SAMPLE_COLUMNS,
+    Count,
     Exemplar,
     Filled,
     Histogram,
-    Place,
+    Sample,
     Sink,
 )
 from telemetry.scan.wire import compiled
@@ -141,7 +145,7 @@ def empty_sink(room: Room, known: Words, over: Words, fold: Words) -> Sink:
         histograms=np.empty((HISTOGRAM_COLUMNS, room.histograms), np.uint64),
         buckets=np.empty(room.buckets, np.float64),
         exemplars=np.empty((EXEMPLAR_COLUMNS, room.exemplars), np.uint64),
-        place=np.zeros(len(Place), np.uint64),
+        place=np.zeros(REFUSE_NEW + 1, np.uint64),
         filled=np.zeros(len(Filled), np.int64),
         counts=np.zeros(COUNTS, np.int64),
     )
@@ -160,12 +164,30 @@ def batch_of(request: bytes, data: Bytes, sink: Sink) -> Batch:
             span_ids=_gather(data, columns[Exemplar.SPAN], 8),
             raw=[request[begin:end] for begin, end in places],
         )
+    samples = sink.samples[:, : filled[Filled.SAMPLES]]
     return Batch(
-        samples=sink.samples[:, : filled[Filled.SAMPLES]],
+        samples=_folded(samples) if sink.counts[Count.FOLDED] else samples,
         histograms=sink.histograms[:, : filled[Filled.HISTOGRAMS]],
         buckets=sink.buckets[: filled[Filled.BUCKETS]],
         exemplars=exemplars,
     )
+
+
+def _folded(samples: Words) -> Words:
+    """Join the rows of series that stand for many, where they are of one time."""
+    folded = samples[Sample.FLAGS] & np.uint64(FOLDED) != 0
+    many = samples[:, folded]
+    order = np.lexsort((np.arange(many.shape[1]), many[Sample.TIME], many[Sample.SERIES]))
+    many = many[:, order]
+    same = (np.diff(many[Sample.SERIES]) == 0) & (np.diff(many[Sample.TIME]) == 0)
+    first = np.flatnonzero(np.concatenate([[True], ~same]))
+    last = np.concatenate([first[1:], [many.shape[1]]]) - 1
+    values = many[Sample.VALUE].view(np.float64)
+    joined = many[:, last]
+    adds = joined[Sample.FLAGS] & np.uint64(ADDS) != 0
+    sums = np.add.reduceat(values, first)
+    joined[Sample.VALUE] = np.where(adds, sums, values[last]).view(np.uint64)
+    return np.ascontiguousarray(np.concatenate([samples[:, ~folded], joined], axis=1))
 
 
 @compiled

@@ -16,7 +16,7 @@ from telemetry.scan.wire import compiled, field
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,8 +52,8 @@ class NewSeries:
     delta: bool = False
     """Whether its values come as differences; they are stored added up."""
 
-    group: int = 0
-    """The metric with its tenant, as a number; series are limited by it."""
+    attributes: Sequence[tuple[str, str]] = ()
+    """Its labels as its sender writes them, without those of its resource."""
 
 
 def describe(
@@ -103,6 +103,7 @@ def describe(
             description=description,
             otlp_name=otlp_name,
             delta=bool(row[New.FLAGS] & DELTA),
+            attributes=attributes,
         )
 
 

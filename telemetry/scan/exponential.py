@@ -160,6 +160,8 @@ def exponential_point(data: Bytes, start: int, stop: int, base: np.uint64, sink:
         sink.counts[fault] += 1
         return
     series = series_of(data, start, stop, base, attributes, 0, 1, sink)
+    if series == _U0:
+        return
     note(sink, series, _WHOLE, _U0, start, stop)
     sink.counts[_ROWS] += 1
     row = histogram_row(sink, series, time, since)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.scan.hashing import int_hash, xxhash64
-from telemetry.scan.sink import DELTA, PLACES, Count, Kind, Place
+from telemetry.scan.sink import ADDS, DELTA, PLACES, Count, Kind, Place
 from telemetry.scan.wire import bare, compiled, field, varint
 
 
@@ -28,7 +28,7 @@ _METRIC, _KIND, _RESOURCE, _RESOURCE_END, _HEADER, _HEADER_END, _RECEIVED, _FLAG
     int(one) for one in list(Place)[:8]
 )
 _GROUP, _BASE, _POINTS, _POINTS_END, _REFUSAL = (int(one) for one in list(Place)[9:])
-_DELTA_FLAG = np.uint64(DELTA)
+_DELTA_FLAG, _ADDS_FLAG = np.uint64(DELTA), np.uint64(ADDS)
 _DELTA_KIND = np.uint64(16)
 """What a delta stream's kind differs by in its id: a cumulative one of the name is another."""
 
@@ -83,7 +83,7 @@ def _metric(data: Bytes, start: int, stop: int, target: np.uint64, row: Words) -
     row[_KIND] = np.uint64(kind)
     row[_HEADER] = np.uint64(start)
     row[_HEADER_END] = np.uint64(stop)
-    row[_FLAGS] = _DELTA_FLAG if delta else _U0
+    row[_FLAGS] = (_DELTA_FLAG if delta else _U0) | (_U0 if kind == _GAUGE else _ADDS_FLAG)
     row[_BASE] = int_hash(target + int_hash(name + int_hash(unit + marked)))
     row[_POINTS] = np.uint64(points)
     row[_POINTS_END] = np.uint64(points_end)

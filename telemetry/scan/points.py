@@ -91,6 +91,8 @@ def number_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sink
         sink.counts[_NO_VALUE] += 1
         return
     series = series_of(data, start, stop, base, attributes, 0, 7, sink)
+    if series == _U0:
+        return
     note(sink, series, _WHOLE, _U0, start, stop)
     sink.counts[_ROWS] += 1
     row = emit(sink, series, time, since, sink.place[_FLAGS])
@@ -151,6 +153,8 @@ def histogram_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: S
         sink.counts[_BUCKETS] += 1
         return
     series = series_of(data, start, stop, base, attributes, _COUNT, 9, sink)
+    if series == _U0:
+        return
     marks = sink.place[_FLAGS]
     sink.counts[_ROWS] += bounds + 2 + has_sum
     if has_sum:
@@ -259,6 +263,8 @@ def summary_point(data: Bytes, start: int, stop: int, base: np.uint64, sink: Sin
         sink.counts[_TIME] += 1
         return
     series = series_of(data, start, stop, base, attributes, _COUNT, 7, sink)
+    if series == _U0:
+        return
     marks = sink.place[_FLAGS]
     sink.counts[_ROWS] += quantiles + 2
     one = int_hash(series + np.uint64(_SUM))

@@ -15,10 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from telemetry.scan.hashing import int_hash, xxhash64
+from telemetry.scan.hashing import find, int_hash, xxhash64
 from telemetry.scan.points import in_time
 from telemetry.scan.remote_histograms import remote_histogram
-from telemetry.scan.sink import Count, Kind, Part, Place, Sample, emit, fold_key, note
+from telemetry.scan.sink import (
+    FOLD_ALL,
+    FOLDED,
+    FOLDED_MIX,
+    REFUSE_NEW,
+    Count,
+    Kind,
+    Part,
+    Place,
+    Sample,
+    emit,
+    fold_key,
+    note,
+)
 from telemetry.scan.wire import bare, compiled, field, number64, varint
 
 
@@ -34,6 +47,8 @@ MS_MAX = 9_000_000_000_000
 _ITEMS, _ROWS, _TIME, _NO_NAME, _LABELS = (
     int(one) for one in (Count.ITEMS, Count.ROWS, Count.TIME, Count.NO_NAME, Count.LABELS)
 )
+_FOLDED, _SERIES_LIMIT = int(Count.FOLDED), int(Count.SERIES_LIMIT)
+_FOLD_ALL, _FOLDED_FLAG, _REFUSE_NEW = np.uint64(FOLD_ALL), np.uint64(FOLDED), int(REFUSE_NEW)
 _METRIC, _KIND, _RESOURCE, _RESOURCE_END, _HEADER, _HEADER_END, _RECEIVED, _FLAGS, _FOLD = (
     int(one) for one in list(Place)[:9]
 )
@@ -98,21 +113,31 @@ def _series(
     stop: int,
     metric: np.uint64,
     named: bool,  # noqa: FBT001 - compiled
-    labels: np.uint64,
-    tenant: np.uint64,
+    series: np.uint64,
+    folded: np.uint64,
     histograms: int,
     since: np.uint64,
     sink: Sink,
 ) -> None:
-    """Scan the samples (field 2) and *histograms* of a TimeSeries whose labels are read."""
+    """
+    Scan the samples (field 2) and *histograms* of a TimeSeries whose labels are read.
+
+    Args:
+        folded: The series that it counts as where it isn't known; 0: itself.
+
+    """
     place = sink.place
     place[_METRIC] = metric
     place[_KIND] = _UNKNOWN
     place[_HEADER] = np.uint64(start)
     place[_HEADER_END] = np.uint64(stop)
     place[_FLAGS] = _U0
-    place[_FOLD] = fold_key(sink, int_hash(tenant + metric))
-    series = int_hash(int_hash(tenant + _REMOTE) + labels)
+    refused = False
+    if (folded != _U0 or place[_REFUSE_NEW] != _U0) and find(sink.known, series) < 0:
+        if folded != _U0:
+            series = folded
+            place[_FLAGS] = _FOLDED_FLAG
+        refused = place[_REFUSE_NEW] != _U0 and find(sink.known, series) < 0
     noted = False
     at = start
     while at < stop:
@@ -123,6 +148,10 @@ def _series(
         if not named:
             sink.counts[_NO_NAME] += 1
             continue
+        if refused:
+            sink.counts[_SERIES_LIMIT] += 1
+            continue
+        sink.counts[_FOLDED] += place[_FLAGS] == _FOLDED_FLAG
         before = sink.filled[0] + sink.filled[2]
         if number == 2:
             _sample(data, begin, at, series, since, sink)
@@ -134,9 +163,68 @@ def _series(
 
 
 @bare
+def _folded(
+    root: np.uint64, labels: np.uint64, metric: np.uint64, key: np.uint64, label: np.uint64
+) -> np.uint64:
+    """Return the series without the folded *label*, 0 if it hasn't it."""
+    if key == _FOLD_ALL:
+        return int_hash(root + (metric ^ FOLDED_MIX))
+    if label == _U0:
+        return _U0
+    return int_hash(root + labels - label + (FOLDED_MIX ^ key))
+
+
+@bare
+def _in_full(data: Bytes, start: int, stop: int, key: np.uint64) -> np.uint64:
+    """Return what the label whose name's hash is *key* adds to its series' id; 0: there is none."""
+    at = start
+    while at < stop:
+        number, begin, at = field(data, at, stop)
+        if number != 1:
+            continue
+        name, value = _U0, _U0
+        inner = begin
+        while inner < at:
+            part, place, inner = field(data, inner, at)
+            if part == 1:
+                name = xxhash64(data, place, inner)
+            elif part == 2:
+                value = xxhash64(data, place, inner)
+        if name == key:
+            return label_hash(name, value)
+    return _U0
+
+
+@bare
+def _by_reference(
+    data: Bytes, start: int, stop: int, key: np.uint64, hashes: NDArray[np.uint64]
+) -> np.uint64:
+    """Return the same of a series whose labels are symbols."""
+    at = start
+    while at < stop:
+        number, begin, at = field(data, at, stop)
+        if number != 1:
+            continue
+        while begin < at:
+            name, begin = varint(data, begin, at)
+            value, begin = varint(data, begin, at)
+            if begin > 0 and hashes[name] == key:
+                return label_hash(key, hashes[value])
+    return _U0
+
+
+@bare
 def scan_remote_write(data: Bytes, tenant: np.uint64, received: np.uint64, sink: Sink) -> None:
-    """Scan a checked WriteRequest into *sink*; see `scan_metrics`."""
+    """
+    Scan a checked WriteRequest into *sink*.
+
+    Args:
+        tenant: xxHash64 of the tenant's name.
+        received: When the request came, Unix nanoseconds.
+
+    """
     sink.place[_RECEIVED] = received
+    root = int_hash(tenant + _REMOTE)
     at = 0
     while at < data.shape[0]:
         number, begin, at = field(data, at, data.shape[0])
@@ -162,7 +250,12 @@ def scan_remote_write(data: Bytes, tenant: np.uint64, received: np.uint64, sink:
             if _is_name(data, name_at, name_end):
                 metric, named = value, True
             labels += label_hash(xxhash64(data, name_at, name_end), value)
-        _series(data, begin, at, metric, named, labels, tenant, 4, _U0, sink)
+        key = fold_key(sink, int_hash(tenant + metric))
+        folded = _U0
+        sink.place[_FOLD] = key
+        if key != _U0:
+            folded = _folded(root, labels, metric, key, _in_full(data, begin, at, key))
+        _series(data, begin, at, metric, named, int_hash(root + labels), folded, 4, _U0, sink)
 
 
 @compiled
@@ -187,8 +280,9 @@ def _symbols(data: Bytes) -> NDArray[np.int64]:
 
 @compiled
 def scan_remote_write_2(data: Bytes, tenant: np.uint64, received: np.uint64, sink: Sink) -> None:
-    """Scan a checked io.prometheus.write.v2.Request into *sink*; see `scan_metrics`."""
+    """Scan a checked io.prometheus.write.v2.Request into *sink*; see `scan_remote_write`."""
     sink.place[_RECEIVED] = received
+    root = int_hash(tenant + _REMOTE)
     places = _symbols(data)
     symbols: Any = places.shape[0]
     hashes = np.zeros(symbols, np.uint64)
@@ -230,4 +324,10 @@ def scan_remote_write_2(data: Bytes, tenant: np.uint64, received: np.uint64, sin
             sink.counts[_ITEMS] += samples
             sink.counts[_LABELS] += samples
             continue
-        _series(data, begin, at, metric, named, labels, tenant, 3, since, sink)
+        key = fold_key(sink, int_hash(tenant + metric))
+        folded = _U0
+        sink.place[_FOLD] = key
+        if key != _U0:
+            label = _by_reference(data, begin, at, key, hashes)
+            folded = _folded(root, labels, metric, key, label)
+        _series(data, begin, at, metric, named, int_hash(root + labels), folded, 3, since, sink)

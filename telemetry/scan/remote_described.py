@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry.scan.described import NewSeries, payloads
+from telemetry.scan.described import (
+    OVERFLOW,
+    OVERFLOW_LABEL,
+    NewSeries,
+    key_hash,
+    payloads,
+)
 from telemetry.scan.shapes import Signal
-from telemetry.scan.sink import Kind, New
+from telemetry.scan.sink import FOLD_ALL, Kind, New
 from telemetry.scan.wire import varint
 
 
@@ -64,6 +70,13 @@ def describe_remote(
         if len(set(names)) != len(names) or "" in names:
             raise BadLabels(f"labels without a name, or twice the same: {names}")
         known = {name: value for name, value in sorted(labels) if value}
+        if row[New.FOLD] == FOLD_ALL:
+            known = {"__name__": known["__name__"], OVERFLOW_LABEL: "true"}
+        elif row[New.FOLD]:
+            known = {
+                name: OVERFLOW if key_hash(name) == row[New.FOLD] else value
+                for name, value in known.items()
+            }
         yield NewSeries(
             tenant=tenant,
             name=known["__name__"],
@@ -74,6 +87,7 @@ def describe_remote(
             unit=unit,
             description=description,
             otlp_name=known["__name__"],
+            attributes=[item for item in known.items() if item[0] != "__name__"],
         )
 
 

@@ -10,16 +10,17 @@ from google.protobuf.message import DecodeError
 
 from meshkit.errors import InvalidInput
 from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
+from telemetry.scan.cache import drop_stale
 from telemetry.scan.described import NewSeries, attribute_places, describe
 from telemetry.scan.exponential import scan_exponentials
-from telemetry.scan.hashing import find, insert_all, xxhash64
+from telemetry.scan.hashing import find, insert_all, int_hash, xxhash64
 from telemetry.scan.metrics import list_metrics
 from telemetry.scan.points import scan_histograms, scan_numbers, scan_summaries
 from telemetry.scan.records import scan_records
 from telemetry.scan.remote import scan_remote_write, scan_remote_write_2
 from telemetry.scan.remote_described import BadLabels, describe_remote
 from telemetry.scan.shapes import AS_ROWS, Signal, shapes
-from telemetry.scan.sink import PLACES, Count, Kind, New, Place
+from telemetry.scan.sink import PLACES, REFUSE_NEW, Count, Kind, New, Place
 from telemetry.scan.wire import Fault, check
 
 
@@ -86,6 +87,7 @@ class Scanner:
     """
 
     def __init__(self) -> None:
+        drop_stale()
         self._known = np.zeros(_TABLE_START, np.uint64)
         self._count = 0
         self._folds = (_NO_METRICS, _NO_METRICS)
@@ -109,7 +111,7 @@ class Scanner:
         self._known = table
 
     def fold(self, keys: dict[int, int]) -> None:
-        """Fold unknown series of the metrics in *keys* (by `NewSeries.group`), by the key there."""
+        """Fold unknown series of the metrics in *keys* (by `group_of`), by the key there."""
         room = 2
         while len(keys) * 2 > room:
             room *= 2
@@ -123,9 +125,20 @@ class Scanner:
         """Whether the series is known."""
         return bool(find(self._known, np.uint64(series_id)) >= 0)
 
-    def judge(self, signal: Signal, request: bytes, received_ns: int, tenant: str = "") -> Scan:
+    def judge(
+        self,
+        signal: Signal,
+        request: bytes,
+        received_ns: int,
+        tenant: str = "",
+        *,
+        refuse_new: bool = False,
+    ) -> Scan:
         """
         Check and count *request*.
+
+        Args:
+            refuse_new: Refuse points of series that aren't known.
 
         Raises:
             InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`: the bytes can't be read, by
@@ -146,7 +159,7 @@ class Scanner:
         new_series: list[NewSeries] = []
         received = np.uint64(received_ns)
         if signal in AS_ROWS:
-            sink = self._scan_rows(signal, data, received, tenant)
+            sink = self._scan_rows(signal, data, received, tenant, refuse_new)
             counts = sink.counts
             batch = batch_of(request, data, sink)
             counts[Count.ROWS] = batch.rows
@@ -162,7 +175,14 @@ class Scanner:
             batch=batch,
         )
 
-    def _scan_rows(self, signal: Signal, data: Bytes, received: np.uint64, tenant: str) -> Sink:
+    def _scan_rows(
+        self,
+        signal: Signal,
+        data: Bytes,
+        received: np.uint64,
+        tenant: str,
+        refuse_new: bool,  # noqa: FBT001 - within this class
+    ) -> Sink:
         name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
         tenant_hash = np.uint64(xxhash64(name, 0, len(name)))  # numba returns plain ints
         over, fold = self._folds
@@ -170,6 +190,7 @@ class Scanner:
 
         def scan(room: Room) -> Sink:
             sink = empty_sink(room, known, over, fold)
+            sink.place[REFUSE_NEW] = refuse_new
             if signal is Signal.METRICS:
                 metrics = list_metrics(data, tenant_hash, received)
                 kinds = set(metrics[:, Place.KIND].tolist())
@@ -207,6 +228,13 @@ class Scanner:
         for scanned, points in _POINT_SCANNERS:
             if kinds & scanned:
                 points(_EMPTY, nothing, sink)
+
+
+def group_of(tenant: str, metric: int) -> int:
+    """Return the number by which a tenant's *metric*, `NewSeries.metric`, is folded."""
+    name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
+    whose = np.uint64(xxhash64(name, 0, len(name)))
+    return int(int_hash(np.uint64((int(whose) + metric) % (1 << 64))))
 
 
 def _described(

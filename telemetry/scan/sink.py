@@ -41,6 +41,7 @@ class Count(IntEnum):
     BUCKETS = 8
     ID = 9
     LABELS = 10
+    SERIES_LIMIT = 11
 
 
 COUNTS = len(Count)
@@ -180,6 +181,9 @@ class Place(IntEnum):
 
 PLACES = len(Place)
 
+REFUSE_NEW = PLACES
+"""Behind the place: whether series that aren't known are refused."""
+
 
 class Filled(IntEnum):
     """The columns of `Sink.filled`: how many rows each array of the sink would take."""
@@ -196,6 +200,9 @@ DELTA = 1
 
 FOLDED = 2
 """Flag: the series stands for many, see `telemetry/intake/firewall.py`."""
+
+ADDS = 4
+"""Flag: values of folded series are added; of others the last stays."""
 
 FOLD_ALL = 1
 """A fold key that means every label."""
@@ -225,7 +232,7 @@ class Sink(NamedTuple):
 
 _U0 = np.uint64(0)
 _MILLION = np.uint64(1_000_000)
-_FOLDED_MIX = np.uint64(0x5F6F766572666C6F)
+FOLDED_MIX = np.uint64(0x5F6F766572666C6F)
 _METRIC, _SERIES, _TIME, _VALUE, _START, _FLAGS = range(6)
 _PLACE_METRIC, _PLACE_KIND, _RESOURCE, _RESOURCE_END, _HEADER, _HEADER_END = range(6)
 _RECEIVED, _PLACE_FLAGS, _PLACE_FOLD = 6, 7, 8
@@ -233,6 +240,7 @@ _FILLED_SAMPLES, _FILLED_NEW = 0, 1
 _FOLDED_FLAG = np.uint64(FOLDED)
 _FOLD_ALL = np.uint64(FOLD_ALL)
 _COUNT_FOLDED, _ITEMS = int(Count.FOLDED), int(Count.ITEMS)
+_SERIES_LIMIT, _REFUSE_NEW = int(Count.SERIES_LIMIT), int(REFUSE_NEW)
 _GROUP, _REFUSAL = int(Place.GROUP), int(Place.REFUSAL)
 
 
@@ -331,7 +339,7 @@ def series_of(
     sink: Sink,
 ) -> np.uint64:
     """
-    Return the series of a point whose attributes' hashes sum to *attributes*.
+    Return the series of a point whose attributes' hashes sum to *attributes*; 0: it is refused.
 
     Where its metric has too many, an unknown one is folded: the label that explodes, or all of
     them, count as one value. Sets or clears `FOLDED` in the place's flags.
@@ -345,24 +353,44 @@ def series_of(
     place = sink.place
     place[_PLACE_FLAGS] = place[_PLACE_FLAGS] & ~_FOLDED_FLAG
     key = place[_PLACE_FOLD]
-    if key == _U0:
+    refuse_new = place[_REFUSE_NEW] != _U0
+    if (key == _U0 and not refuse_new) or _is_known(sink, series, part):
         return series
-    known = int_hash(series + np.uint64(part)) if part else series
-    if find(sink.known, known) >= 0:
-        return series
-    kept = _FOLDED_MIX ^ key
-    if key != _FOLD_ALL:
-        found = False
-        at = start
-        while at < stop:
-            found_number, begin, at = field(data, at, stop)
-            if found_number == number:
-                if _key_hash(data, begin, at) == key:
-                    found = True
-                else:
-                    kept += xxhash64(data, begin, at)
-        if not found:
-            return series
-    place[_PLACE_FLAGS] = place[_PLACE_FLAGS] | _FOLDED_FLAG
-    sink.counts[_COUNT_FOLDED] += 1
-    return int_hash(base + kept)
+    if key != _U0:
+        found, kept = _kept(data, start, stop, key, number)
+        if found:
+            series = int_hash(base + kept)
+            refuse_new = refuse_new and not _is_known(sink, series, part)
+            if not refuse_new:
+                place[_PLACE_FLAGS] = place[_PLACE_FLAGS] | _FOLDED_FLAG
+                sink.counts[_COUNT_FOLDED] += 1
+    if refuse_new:
+        sink.counts[_SERIES_LIMIT] += 1
+        return _U0
+    return series
+
+
+@bare
+def _is_known(sink: Sink, series: np.uint64, part: int) -> bool:
+    one = int_hash(series + np.uint64(part)) if part else series
+    return bool(find(sink.known, one) >= 0)
+
+
+@bare
+def _kept(
+    data: Bytes, start: int, stop: int, key: np.uint64, number: int
+) -> tuple[bool, np.uint64]:
+    """Return whether a point has the folded label, and the sum of its other attributes."""
+    kept = FOLDED_MIX ^ key
+    if key == _FOLD_ALL:
+        return True, kept
+    found = False
+    at = start
+    while at < stop:
+        found_number, begin, at = field(data, at, stop)
+        if found_number == number:
+            if _key_hash(data, begin, at) == key:
+                found = True
+            else:
+                kept += xxhash64(data, begin, at)
+    return found, kept

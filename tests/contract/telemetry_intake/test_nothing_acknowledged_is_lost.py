@@ -46,12 +46,8 @@ async def points(sessions):
 
 
 def balanced(ledger):
-    refused = {}
-    for (signal, _), count in ledger.refused.items():
-        refused[signal] = refused.get(signal, 0) + count
     return all(
-        ledger.received[signal] == ledger.stored[signal] + refused.get(signal, 0)
-        for signal in Signal
+        one.received == one.stored + sum(one.refused.values()) for one in ledger.accounts.values()
     )
 
 
