@@ -236,7 +236,7 @@ class Service:
         self._socket.unlink(missing_ok=True)
         self._spawn(environ)
         channel = grpc.aio.insecure_channel(f"unix:{self._socket}")
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):  # The first start on a machine compiles.
             await channel.channel_ready()
         return channel
 
@@ -258,6 +258,7 @@ def service(settings, ca, tmp_path):
         made.kill()
 
 
+@pytest.mark.timeout(120)
 async def test_what_was_acknowledged_before_a_kill_is_loaded_once_by_the_next_start(
     settings, service
 ):
@@ -281,7 +282,7 @@ async def test_what_was_acknowledged_before_a_kill_is_loaded_once_by_the_next_st
     assert answer.decode().strip() == str(list(range(20))).replace(" ", "")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_kills_at_any_moment_lose_and_double_nothing(settings, service):
     acknowledged = []
     sent = 0
