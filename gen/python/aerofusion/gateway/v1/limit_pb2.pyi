@@ -41,7 +41,10 @@ class Limit(_message.Message):
         counted apart from what comes to others and to the mesh's own address.
         """
         STRENGTH_QUOTA: Limit._Strength.ValueType  # 2
-        """One limit for all edges, divided among them by demand each few seconds (RLQS)."""
+        """One limit for all edges, divided among them by demand each few seconds (RLQS). Replicas of the
+        gateway tell each other over NATS what their edges have: before they have, or without it, each
+        gives its own edges the whole.
+        """
         STRENGTH_STRICT: Limit._Strength.ValueType  # 3
         """Exact: each call is asked about (RLS). Costs a call of its own."""
 
@@ -55,7 +58,10 @@ class Limit(_message.Message):
     counted apart from what comes to others and to the mesh's own address.
     """
     STRENGTH_QUOTA: Limit.Strength.ValueType  # 2
-    """One limit for all edges, divided among them by demand each few seconds (RLQS)."""
+    """One limit for all edges, divided among them by demand each few seconds (RLQS). Replicas of the
+    gateway tell each other over NATS what their edges have: before they have, or without it, each
+    gives its own edges the whole.
+    """
     STRENGTH_STRICT: Limit.Strength.ValueType  # 3
     """Exact: each call is asked about (RLS). Costs a call of its own."""
 

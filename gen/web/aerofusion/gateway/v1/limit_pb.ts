@@ -151,7 +151,9 @@ export enum Limit_Strength {
   LOCAL = 1,
 
   /**
-   * One limit for all edges, divided among them by demand each few seconds (RLQS).
+   * One limit for all edges, divided among them by demand each few seconds (RLQS). Replicas of the
+   * gateway tell each other over NATS what their edges have: before they have, or without it, each
+   * gives its own edges the whole.
    *
    * @generated from enum value: STRENGTH_QUOTA = 2;
    */
