@@ -49,12 +49,15 @@ class Peer:
 
     def write(self, samples: Any) -> None:
         """Send samples by remote write; the peer has them when this returns."""
+        self.write_raw(snappy(write_request(samples)))
+
+    def write_raw(self, body: bytes) -> None:
+        """Send a request of remote write, compressed already."""
         headers = {
             "Content-Type": "application/x-protobuf",
             "Content-Encoding": "snappy",
             "X-Prometheus-Remote-Write-Version": "0.1.0",
         }
-        body = snappy(write_request(samples))
         request = urllib.request.Request(f"{self.url}/api/v1/write", body, headers)
         with urllib.request.urlopen(request, timeout=60):
             pass

@@ -131,22 +131,27 @@ def extrapolated(  # noqa: PLR0917 - numba's functions take positions
     range_ms: int,
     is_counter: bool,  # noqa: FBT001 - as above
     is_rate: bool,  # noqa: FBT001 - as above
-) -> tuple[Floats, Bools, Bools]:
+    out: Floats,
+    present: Bools,
+    overlap: Bools,
+) -> None:
     """
-    Return rate, increase or delta by Prometheus's rules of extrapolation.
+    Write rate, increase or delta by Prometheus's rules of extrapolation.
 
-    *starts* are the samples' start times, or nothing at all. The last array says in which
-    windows a sample claims to have begun before the one before it.
+    *starts* are the samples' start times, or nothing at all. *overlap* says in which windows
+    a sample claims to have begun before the one before it, if it has room for that.
 
     The windows move along with the steps, without arrays of their bounds: this is the
-    query that dashboards ask most.
+    query that dashboards ask most. Each series is gone through twice: what its windows hold
+    is found sample by sample, what follows from that is the same arithmetic for all.
     """
-    series, steps = offsets.size - 1, ends.size
-    out = np.empty((series, steps))
-    present = np.empty((series, steps), np.bool_)
-    overlap = np.zeros((series, steps) if starts.size else (0, 0), np.bool_)
+    steps = ends.size
+    change, lowest, gaps = np.empty(steps), np.empty(steps), np.empty(steps)
+    sampled, before, behind = np.empty(steps), np.empty(steps), np.empty(steps)
+    begun = np.full(steps, -1, np.int64)
+    seconds = range_ms / 1000.0 if is_rate else 1.0
     has_starts = starts.size > 0
-    for s in range(series):
+    for s in range(offsets.size - 1):
         first = after = offsets[s]
         stop = offsets[s + 1]
         fell = -1  # The newest sample in the window before which the counter began anew,
@@ -159,75 +164,95 @@ def extrapolated(  # noqa: PLR0917 - numba's functions take positions
                     if has_starts and overlaps(starts, ts, after):
                         crossed = after
                 after += 1
-            while first < after and ts[first] <= ends[t] - range_ms:
+            left = ends[t] - range_ms
+            while first < after and ts[first] <= left:
                 first += 1
             last = after - 1
-            left = ends[t] - range_ms
-            began = False
-            if has_starts and is_counter and last >= first and starts[first] != 0:
-                began = left < starts[first] < ts[first]
+            began = (
+                has_starts
+                and is_counter
+                and last >= first
+                and _began_within(starts[first], left, ts[first])
+            )
+            begun[t] = first if began else -1
             present[s, t] = last > first or began
             if not present[s, t]:
-                out[s, t] = np.nan
+                change[t] = lowest[t] = gaps[t] = sampled[t] = before[t] = behind[t] = 0.0
                 continue
             result = values[last] - values[first]
             if is_counter and fell > first:
                 for i in range(first + 1, fell + 1):
                     if _began_anew(values, starts, ts, i):
                         result += values[i - 1]
-            if is_counter and crossed > first:
+            if has_starts and is_counter and crossed > first:
                 overlap[s, t] = True
-            if began:
-                # It was 0 then, so nothing need be guessed to the left.
-                result += values[first]
-                gap = (ts[last] - ts[first]) / (last - first) if last > first else 0.0
-                factor = _stretch_right(ts[last] - starts[first], ends[t] - ts[last], gap)
-            else:
-                factor = _stretch(
-                    ts[last] - ts[first],
-                    ts[first] - left,
-                    ends[t] - ts[last],
-                    last - first,
-                    values[first] / result if is_counter and result > 0 else -1.0,
-                )
-            if is_rate:
-                factor /= range_ms / 1000.0
-            out[s, t] = result * factor
-    return out, present, overlap
+            change[t], lowest[t], gaps[t] = result, values[first], last - first
+            sampled[t], before[t], behind[t] = (
+                ts[last] - ts[first],
+                ts[first] - left,
+                ends[t] - ts[last],
+            )
+        _stretch(change, lowest, gaps, sampled, before, behind, is_counter, seconds, out[s])
+        if has_starts:
+            for t in range(steps):
+                if begun[t] >= 0:
+                    # It was 0 then, so nothing need be guessed to the left.
+                    gap = sampled[t] / gaps[t] if gaps[t] > 0 else 0.0
+                    whole = sampled[t] + ts[begun[t]] - starts[begun[t]]
+                    factor = _stretch_right(whole, behind[t], gap) / seconds
+                    out[s, t] = (change[t] + lowest[t]) * factor
 
 
 @compiled
-def _stretch_right(sampled_ms: int, until_ms: int, gap_ms: float) -> float:
+def _began_within(start: int, left_ms: int, ts_ms: int) -> bool:
+    return start != 0 and left_ms < start < ts_ms
+
+
+@compiled
+def _stretch_right(sampled_ms: float, until_ms: float, gap_ms: float) -> float:
     """Return by how much a change grows when it is stretched to the right edge only."""
-    behind = gap_ms / 2 if until_ms >= gap_ms * 1.1 else float(until_ms)
+    behind = gap_ms / 2 if until_ms >= gap_ms * 1.1 else until_ms
     return (sampled_ms + behind) / sampled_ms
 
 
 @compiled
-def _stretch(sampled_ms: int, from_ms: int, until_ms: int, gaps: int, zero_at: float) -> float:
+def _stretch(  # noqa: PLR0917 - numba's functions take positions
+    change: Floats,
+    lowest: Floats,
+    gaps: Floats,
+    sampled_ms: Floats,
+    before_ms: Floats,
+    behind_ms: Floats,
+    is_counter: bool,  # noqa: FBT001 - as above
+    seconds: float,
+    out: Floats,
+) -> None:
     """
-    Return by how much a window's change grows when it is stretched to the window's edges.
+    Write each window's change, stretched to the window's edges; without branches.
 
     Args:
-        sampled_ms: From the first sample to the last.
-        from_ms: From the left edge to the first sample.
-        until_ms: From the last sample to the right edge.
+        change: From the first sample to the last, resets made up for.
+        lowest: The first sample: a counter isn't stretched to below 0.
         gaps: Samples less one.
-        zero_at: How many `sampled_ms` ago a counter would have been 0; negative: unknown.
+        sampled_ms: From the first sample to the last.
+        before_ms: From the left edge to the first sample.
+        behind_ms: From the last sample to the right edge.
+        seconds: What the result is divided by.
 
     """
-    sampled = sampled_ms / 1000.0
-    before = from_ms / 1000.0
-    behind = until_ms / 1000.0
-    average = sampled / gaps
-    threshold = average * 1.1
-    if before >= threshold:
-        before = average / 2
-    if zero_at >= 0:
-        before = min(before, sampled * zero_at)
-    if behind >= threshold:
-        behind = average / 2
-    return 1.0 if sampled == 0 else (sampled + before + behind) / sampled
+    for t in range(out.size):
+        sampled = sampled_ms[t] / 1000.0
+        before = before_ms[t] / 1000.0
+        behind = behind_ms[t] / 1000.0
+        average = sampled / gaps[t]
+        threshold = average * 1.1
+        before = average / 2 if before >= threshold else before
+        behind = average / 2 if behind >= threshold else behind
+        to_zero = sampled * (lowest[t] / change[t])
+        falls = is_counter and change[t] > 0 and lowest[t] >= 0 and to_zero < before
+        before = to_zero if falls else before
+        factor = (sampled + before + behind) / sampled
+        out[t] = change[t] * ((1.0 if sampled == 0 else factor) / seconds)
 
 
 @compiled

@@ -33,12 +33,12 @@ def get(labels: Labels, name: str) -> str:
 
 def only(labels: Labels, names: Container[str]) -> Labels:
     """Return the labels named in *names*."""
-    return tuple(pair for pair in labels if pair[0] in names)
+    return tuple([pair for pair in labels if pair[0] in names])
 
 
 def without(labels: Labels, names: Container[str]) -> Labels:
     """Return the labels not named in *names*."""
-    return tuple(pair for pair in labels if pair[0] not in names)
+    return tuple([pair for pair in labels if pair[0] not in names])
 
 
 def with_value(labels: Labels, name: str, value: str) -> Labels:

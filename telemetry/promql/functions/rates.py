@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.promql import edges, folds, kernels, notes, windows
+from telemetry.promql import edges, folds, kernels, notes, parts, windows
 from telemetry.promql import labels as lb
 from telemetry.promql.native import rates
 from telemetry.promql.nodes import Edge
@@ -14,7 +14,7 @@ from telemetry.promql.nodes import Edge
 
 if TYPE_CHECKING:
     from telemetry.promql.evaluate import Evaluator
-    from telemetry.promql.kernels import Bools, Ints
+    from telemetry.promql.kernels import Bools, Floats, Ints
     from telemetry.promql.nodes import Call
     from telemetry.promql.values import Value, Windows
 
@@ -36,42 +36,58 @@ def delta(ev: Evaluator, call: Call) -> Value:
 def _extrapolated(ev: Evaluator, call: Call, *, is_counter: bool, is_rate: bool) -> Value:
     given = ev.windows(call.args[0])
     at = call.args[0].at
-    parts = windows.split(ev, given)
-    of = given if parts is None else parts.floats
+    apart = windows.split(ev, given)
+    of = given if apart is None else apart.floats
     if given.edge is not None:
-        lo, hi = windows.bounds(ev, of) if parts is None else (parts.float_lo, parts.float_hi)
+        lo, hi = windows.bounds(ev, of) if apart is None else (apart.float_lo, apart.float_hi)
         values, present = edges.edged(
             of.ts, of.values, lo, hi, of.ends, of.range_ms, given.edge is Edge.SMOOTHED,
             is_counter, is_rate,
         )  # fmt: skip
     else:
-        values, present, overlap = kernels.extrapolated(
-            of.ts, of.values, windows.starts(of), of.offsets, of.ends, of.range_ms,
-            is_counter, is_rate,
-        )  # fmt: skip
-        if overlap.any():
-            notes.overlapping(ev, of, overlap, at)
-    if parts is not None:
-        present &= ~parts.mixed
+        values, present = _stretched(ev, of, at, is_counter=is_counter, is_rate=is_rate)
+    if apart is not None:
+        present &= ~apart.mixed
     if is_counter:
         _doubt_counters(ev, call, given, present)
-    if parts is None:
+    if apart is None:
         return windows.result(given, values, present)
-    lo, hi = parts.native_lo, np.where(parts.mixed, parts.native_lo, parts.native_hi)
-    notes.mixed(ev, given, parts.mixed, at)
-    natives = parts.natives
+    lo, hi = apart.native_lo, np.where(apart.mixed, apart.native_lo, apart.native_hi)
+    notes.mixed(ev, given, apart.mixed, at)
+    natives = apart.natives
     if given.edge is not None:
         pool, rows, flags = rates.edged(
-            parts.pool, parts.histogram, natives.ts, lo, hi, of.ends, of.range_ms,
+            apart.pool, apart.histogram, natives.ts, lo, hi, of.ends, of.range_ms,
             given.edge is Edge.SMOOTHED, is_counter, is_rate,
         )  # fmt: skip
     else:
         pool, rows, flags = rates.extrapolated(
-            parts.pool, parts.histogram, natives.ts, windows.starts(natives), lo, hi,
+            apart.pool, apart.histogram, natives.ts, windows.starts(natives), lo, hi,
             of.ends, of.range_ms, is_counter, is_rate,
         )  # fmt: skip
     notes.flagged(ev, given, flags, at)
     return windows.both(given, values, present, pool, rows)
+
+
+def _stretched(
+    ev: Evaluator, of: Windows, at: int, *, is_counter: bool, is_rate: bool
+) -> tuple[Floats, Bools]:
+    shape = (len(of.labels), of.ends.size)
+    starts = windows.starts(of)
+    values, present = np.empty(shape), np.empty(shape, np.bool_)
+    overlap = np.zeros(shape if starts.size else (shape[0], 0), np.bool_)
+
+    def some(rows: slice) -> None:
+        offsets = of.offsets[rows.start : rows.stop + 1]
+        kernels.extrapolated(
+            of.ts, of.values, starts, offsets, of.ends, of.range_ms, is_counter, is_rate,
+            values[rows], present[rows], overlap[rows],
+        )  # fmt: skip
+
+    parts.run(some, shape[0], shape[0] * shape[1])
+    if overlap.any():
+        notes.overlapping(ev, of, overlap, at)
+    return values, present
 
 
 def _doubt_counters(ev: Evaluator, call: Call, of: Windows, present: Bools) -> None:
