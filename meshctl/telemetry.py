@@ -9,10 +9,19 @@ from typing import Self
 import grpc
 import grpc.aio
 
-from aerofusion.telemetry.v1 import query_service_pb2_grpc, trace_service_pb2_grpc
+from aerofusion.telemetry.v1 import (
+    alert_service_pb2_grpc,
+    query_service_pb2_grpc,
+    routing_service_pb2_grpc,
+    rule_service_pb2,
+    rule_service_pb2_grpc,
+    trace_service_pb2_grpc,
+)
 
 
 CALL_TIMEOUT_S = 30.0
+MESH_RULES = Path(__file__).parents[1] / "deploy" / "rules" / "mesh.yaml"
+"""What is watched of the mesh itself."""
 
 
 class Telemetry:
@@ -26,6 +35,9 @@ class Telemetry:
                 ("grpc.max_receive_message_length", 16 * 1024 * 1024),
             ],
         )
+        self.alerts = alert_service_pb2_grpc.AlertServiceStub(self._channel)
+        self.routing = routing_service_pb2_grpc.RoutingServiceStub(self._channel)
+        self.rules = rule_service_pb2_grpc.RuleServiceStub(self._channel)
         self.queries = query_service_pb2_grpc.QueryServiceStub(self._channel)
         self.traces = trace_service_pb2_grpc.TraceServiceStub(self._channel)
 
@@ -39,3 +51,15 @@ class Telemetry:
         where: TracebackType | None,
     ) -> None:
         await self._channel.close()
+
+    async def apply_rules(
+        self, content: str, *, source: str, prune: bool, validate_only: bool = False
+    ) -> rule_service_pb2.ApplyRuleFileResponse:
+        """Make the rule groups what a file says. Raises grpc.RpcError."""
+        request = rule_service_pb2.ApplyRuleFileRequest(
+            content=content, source=source, prune=prune, validate_only=validate_only
+        )
+        answer: rule_service_pb2.ApplyRuleFileResponse = await self.rules.ApplyRuleFile(
+            request, timeout=CALL_TIMEOUT_S
+        )
+        return answer

@@ -12,11 +12,11 @@ import structlog
 
 from meshkit import observability
 from meshkit.call_limits import CallLimits
-from meshkit.errors import MeshError
 from meshkit.http import listening
 from meshkit.identity import Workload
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
-from telemetry.alerts.room import Room
+from telemetry.alerts.opening import open_room
+from telemetry.alerts.prometheus import Shown
 from telemetry.alerts.services.register import serve_alerts
 from telemetry.head import gauges
 from telemetry.head.extract import added_up
@@ -33,13 +33,10 @@ from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
 from telemetry.policy import POLICY, SENDERS
-from telemetry.promql.limits import QueryLimits
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
-from telemetry.rules.runner import Change, Runner
 from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
-from telemetry.scan.shapes import Signal
 from telemetry.signals import Signals, open_signals
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
@@ -49,8 +46,9 @@ from telemetry.trends.service import serve_trends
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator
 
+    from telemetry.alerts.room import Room
     from telemetry.settings import Settings
 
 log = structlog.get_logger()
@@ -112,8 +110,10 @@ async def serve(
         stack.push_async_callback(_settle, rest)
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
-        room = await stack.enter_async_context(open_room(settings, pipeline.intake, queries))
         signals = await stack.enter_async_context(open_signals(sessions))
+        room = await stack.enter_async_context(
+            open_room(settings, workload, pipeline.intake, queries)
+        )
         port = await stack.enter_async_context(
             _answering(settings, workload, pipeline.intake, queries, room=room, signals=signals)
         )
@@ -151,7 +151,7 @@ async def _answering(
     signals.serve(server)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(trends.close)
-        http = make_app(queries)
+        http = make_app(queries, Shown(room.runner))
         HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
         api = listening(
             http,
@@ -169,42 +169,6 @@ async def _answering(
         port = await server.start()
         stack.push_async_callback(server.drain, settings.shutdown_grace)
         yield port
-
-
-@contextlib.asynccontextmanager
-async def open_room(settings: Settings, intake: Intake, queries: Queries) -> AsyncIterator[Room]:
-    """
-    Evaluate the rules of the database, once it is there.
-
-    A fault of theirs ends the caller too.
-    """
-    limits = QueryLimits(timeout=settings.rule_timeout)
-
-    async def write(request: bytes, tenant: str) -> None:
-        await intake.accept(Signal.METRICS, request, tenant)
-
-    def make_runner(changed: Callable[[Sequence[Change]], None]) -> Runner:
-        return Runner(
-            source=lambda tenant: queries.source(tenant, limits.timeout),
-            write=write,
-            changed=changed,
-            limits=limits,
-            step_ms=int(settings.rules_interval / timedelta(milliseconds=1)),
-        )
-
-    room = Room(
-        settings.postgres_dsn,
-        make_runner,
-        replica=settings.replica,
-        connections=settings.postgres_connections,
-    )
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(room.run())
-        yield room
-        with contextlib.suppress(MeshError, TimeoutError):
-            async with asyncio.timeout(FLUSH_WITHIN_S):
-                await room.save()
-        running.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from meshkit.authz import allow
 from telemetry.alerts.services.alerts import POLICY as ALERTS
+from telemetry.alerts.services.routing import POLICY as ROUTING
 from telemetry.alerts.services.rules import POLICY as RULES
 from telemetry.intake.service import METHODS
 from telemetry.query.service import POLICY as QUERIES
@@ -35,4 +36,4 @@ SENDERS = frozenset(
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
 POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
-POLICY |= QUERIES | RULES | ALERTS | TRENDS | SCALER | SIGNALS
+POLICY |= QUERIES | RULES | ALERTS | ROUTING | TRENDS | SCALER | SIGNALS

@@ -10,6 +10,9 @@ from typing import Annotated
 from meshkit.settings import MeshSettings, Range
 
 
+SMTP_SECURITY = ("mesh", "tls", "starttls", "plain")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(MeshSettings):
     """Settings of the telemetry service, read from `TELEMETRY_*`."""
@@ -63,6 +66,18 @@ class Settings(MeshSettings):
     rule_timeout: Annotated[timedelta, Range(0.1, 60)] = timedelta(seconds=5)
     """How long one rule's query may take; longer, and its evaluation failed."""
 
+    notifier_address: str = ""
+    """The notifier's gRPC address, for alerts. Empty: they go straight, as their policies say."""
+
+    alert_smtp_address: str = ""
+    """Mail server for alerts the notifier doesn't take, as `host:port`. Empty: no mail."""
+
+    alert_smtp_security: str = "mesh"
+    """As the notifier's `smtp_security`: `mesh`, `tls`, `starttls` or `plain`."""
+
+    alert_smtp_sender: str = "alerts@aerofusion.example"
+    """Sender of that mail."""
+
     postgres_connections: Annotated[int, Range(2, 100)] = 4
     """Connections to PostgreSQL. Without `TELEMETRY_POSTGRES_DSN` there are no rules."""
 
@@ -71,3 +86,15 @@ class Settings(MeshSettings):
 
     store_memory_bytes_max: Annotated[int, Range(2e8, 1e12)] = 2_000_000_000
     """Memory of the engine, over all queries and merges."""
+
+    def __post_init__(self) -> None:
+        host, _, port = self.alert_smtp_address.rpartition(":")
+        problems = []
+        if self.alert_smtp_security not in SMTP_SECURITY:
+            problems.append(f"alert_smtp_security: must be one of {', '.join(SMTP_SECURITY)}")
+        if self.alert_smtp_address and not (host and port.isdigit()):
+            problems.append("alert_smtp_address: must be host:port")
+        if "@" not in self.alert_smtp_sender or any(c in self.alert_smtp_sender for c in "\r\n"):
+            problems.append("alert_smtp_sender: must be a mail address")
+        if problems:
+            raise ValueError("\n".join(problems))

@@ -60,6 +60,9 @@ SECTIONS = {
         "key": ("meshctl.cli.keys:key", "Make, list and revoke API keys."),
         "revoke": ("meshctl.cli.keys:revoke", "Revoke a token by its id."),
     },
+    "Alerts": {
+        "alerts": ("meshctl.cli.alerts:alerts", "What fires, who is told, and the rules."),
+    },
     "This command": {
         "completion": ("meshctl.cli.completion:completion", "Print a shell's completion."),
     },

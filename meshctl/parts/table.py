@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from meshctl import exits
 from meshctl.faults import MeshctlError
-from meshctl.parts import bus, demo, edge, services
+from meshctl.parts import bus, demo, edge, services, watching
 from meshctl.parts.part import Part
 from meshctl.site import Site
 
@@ -59,17 +59,7 @@ def all_parts(site: Site) -> Sequence[Part]:
             smtp_address=site.address("mailsink"),
         ),
         services.service(site, "syncd", calls=("nats", "telemetry")),
-        services.service(
-            site,
-            "telemetry",
-            # Intake goes on without the database: neither the start nor the stop waits for it.
-            database=False,
-            postgres_dsn=site.cluster.dsn("telemetry"),
-            ports=("http_listen",),
-            state_dir=str(site.folder("telemetry")),
-            unix_socket=str(site.socket("telemetry", "telemetry")),
-            http_unix_socket=str(site.socket("telemetry", "http")),
-        ),
+        watching.telemetry(site),
         demo.mailsink(site),
     ]
     if site.options.demo:

@@ -18,7 +18,9 @@ import structlog
 from meshkit.errors import FailedPrecondition, Unavailable
 from meshkit.postgres import migrate, open_pool, unavailable_on_lost_connection
 from telemetry.alerts.board import Board
+from telemetry.alerts.services.routing_wire import routing_of_json
 from telemetry.alerts.store.alerts import AlertStore, SilenceStore
+from telemetry.alerts.store.routing import RoutingStore
 from telemetry.alerts.store.rules import RuleStore
 from telemetry.rules.states import RuleState
 
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from telemetry.alerts.model import Listed, Silence
+    from telemetry.alerts.sending import Sender
     from telemetry.alerts.store.rules import Stored
+    from telemetry.alerts.teller import Teller
     from telemetry.rules.runner import Change, Runner
 
 log = structlog.get_logger()
@@ -51,6 +55,7 @@ class Room:
     Args:
         dsn: PostgreSQL; empty: there are no rules.
         make_runner: Makes the runner, given who is to be told of changes.
+        make_teller: Makes what tells people, given this room.
         clock: Unix nanoseconds.
 
     """
@@ -60,6 +65,7 @@ class Room:
         dsn: str,
         make_runner: Callable[[Callable[[Sequence[Change]], None]], Runner],
         *,
+        make_teller: Callable[[Room], tuple[Teller, Sender]],
         replica: str,
         connections: int,
         clock: Callable[[], int] = time.time_ns,
@@ -78,6 +84,8 @@ class Room:
         """Set once the rules of the database are evaluated."""
 
         self._pool: asyncpg.Pool | None = None
+        self._saving = asyncio.Lock()
+        self.teller, self._sender = make_teller(self)
 
     @property
     def now_ms(self) -> int:
@@ -96,6 +104,16 @@ class Room:
     async def silence_store(self) -> SilenceStore:
         """Return the stored silences; raises as `rules` does."""
         return SilenceStore(await self._ready_pool())
+
+    async def routing_store(self) -> RoutingStore:
+        """Return the stored routing; raises as `rules` does."""
+        return RoutingStore(await self._ready_pool())
+
+    def escalation(self, group: str, rule: str) -> str:
+        """Return the policy that a rule names; empty: none."""
+        running = self.runner.groups.get((TENANT, group))
+        prepared = running.rules.get(rule) if running is not None else None
+        return prepared.rule.escalation if prepared is not None else ""
 
     def put(self, stored: Stored) -> None:
         """Evaluate a group as it is stored now."""
@@ -127,12 +145,14 @@ class Room:
             self.ready.set()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.runner.run(), name="rules")
-                tasks.create_task(self._save_forever(AlertStore(self._pool)), name="alerts")
+                tasks.create_task(self._save_forever(self._pool), name="alerts")
+                tasks.create_task(self.teller.run(), name="teller")
+                tasks.create_task(self._sender.run(), name="sender")
 
     async def save(self) -> None:
         """Tell the database what it doesn't know yet; raises Unavailable."""
         if self._pool is not None and self.ready.is_set():
-            await self._save(AlertStore(self._pool))
+            await self._save(self._pool)
 
     async def _ready_pool(self) -> asyncpg.Pool:
         if not self._dsn:
@@ -169,6 +189,8 @@ class Room:
                     await migrate(pool, "telemetry.alerts.store.migrations")
                 stored = await RuleStore(pool).all(TENANT)
                 listed, evaluated_ms = await AlertStore(pool).all()
+                spec, _, _ = await RoutingStore(pool).get(TENANT)
+                groups = await RoutingStore(pool).groups(TENANT)
                 day_ms = 86_400_000
                 self.silences = await SilenceStore(pool).all(TENANT, since_ms=self.now_ms - day_ms)
             except Unavailable:
@@ -179,25 +201,31 @@ class Room:
                 known = states.get((TENANT, one.id), {})
                 self.runner.put(TENANT, one.group, known, group_id=one.id)
             self.board.join(self.runner, listed)
+            self.teller.join(routing_of_json(spec), groups)
             log.info("rules_loaded", groups=len(stored), alerts=len(listed))
             return
 
-    async def _save_forever(self, store: AlertStore) -> None:
+    async def _save_forever(self, pool: asyncpg.Pool) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOCK_EVERY_S):
                     await self.board.unsaved.wait()
             try:
-                await self._save(store)
+                await self._save(pool)
             except Unavailable:
                 await asyncio.sleep(_RETRY_S)
             await asyncio.sleep(_SAVE_EVERY_S)
 
-    async def _save(self, store: AlertStore) -> None:
+    async def _save(self, pool: asyncpg.Pool) -> None:
+        async with self._saving:  # What is taken first is written first.
+            await self._save_all(pool)
+
+    async def _save_all(self, pool: asyncpg.Pool) -> None:
         evaluated = [one.last_ms for one in self.runner.groups.values()]
-        unsaved = self.board.take_unsaved()
+        unsaved, groups = self.board.take_unsaved(), self.teller.take_unsaved()
         try:
-            await store.save(
+            await RoutingStore(pool).save(TENANT, groups)
+            await AlertStore(pool).save(
                 unsaved.listed,
                 unsaved.gone,
                 evaluated_ms=max(evaluated, default=self.now_ms),
@@ -205,6 +233,7 @@ class Room:
             )
         except BaseException:
             self.board.put_back(unsaved)
+            self.teller.put_back(groups)
             raise
 
 

@@ -1,11 +1,15 @@
-"""Joins the two services to a server."""
+"""Joins the services to a server."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aerofusion.telemetry.v1 import alert_service_pb2_grpc, rule_service_pb2_grpc
-from telemetry.alerts.services import alerts, rules
+from aerofusion.telemetry.v1 import (
+    alert_service_pb2_grpc,
+    routing_service_pb2_grpc,
+    rule_service_pb2_grpc,
+)
+from telemetry.alerts.services import alerts, routing, rules
 
 
 if TYPE_CHECKING:
@@ -25,4 +29,9 @@ def serve_alerts(server: GrpcServer, room: Room, queries: Queries, *, step_ms: i
         alert_service_pb2_grpc.add_AlertServiceServicer_to_server,
         alerts.AlertService(room, stopping=server.stopping),
         alerts.SERVICE,
+    )
+    server.add(
+        routing_service_pb2_grpc.add_RoutingServiceServicer_to_server,
+        routing.RoutingService(room),
+        routing.SERVICE,
     )

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from datetime import timedelta
 
 import grpc
 import pytest
@@ -13,12 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from aerofusion.telemetry.v1 import (
     alert_pb2,
     alert_service_pb2,
-    alert_service_pb2_grpc,
     query_service_pb2,
-    query_service_pb2_grpc,
     rule_group_pb2,
     rule_service_pb2,
-    rule_service_pb2_grpc,
 )
 from meshkit.errors import (
     AlreadyExists,
@@ -29,103 +25,10 @@ from meshkit.errors import (
     PermissionDenied,
     Unavailable,
 )
-from meshkit.status import from_rpc_error
-from telemetry.app import serve
-from telemetry.intake.service import METHODS
-from telemetry.scan.shapes import Signal
-from telemetry.settings import Settings
-from tests.contract.telemetry_intake import otlp_requests
+from tests.contract.telemetry_alerts.reaching import is_firing, ready, refused
 
 
 Alert = alert_pb2.Alert
-FILE = """
-groups:
-  - name: queues and such
-    rules:
-      - alert: QueueLong
-        expr: queue_length > 10
-        labels: {severity: page}
-        annotations: {summary: "{{ $labels.n }} has {{ $value }}"}
-      - record: queue:length:max
-        expr: max(queue_length)
-"""
-
-
-class Service:
-    """A telemetry that runs, and how to reach it."""
-
-    def __init__(self, channel):
-        self.channel = channel
-        self.rules = rule_service_pb2_grpc.RuleServiceStub(channel)
-        self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
-        self.queries = query_service_pb2_grpc.QueryServiceStub(channel)
-        self._export = channel.unary_unary(METHODS[Signal.METRICS])
-
-    async def send(self, name, *values, at_ns=None):
-        request = otlp_requests.gauges(name, values, at_ns or time.time_ns())
-        await self._export(request)
-
-    async def apply(self, text=FILE, **options):
-        return await self.rules.ApplyRuleFile(
-            rule_service_pb2.ApplyRuleFileRequest(content=text, source="test.yaml", **options)
-        )
-
-    async def listed(self, *states, matchers=()):
-        answer = await self.alerts.ListAlerts(
-            alert_service_pb2.ListAlertsRequest(states=states, matchers=matchers)
-        )
-        return list(answer.alerts)
-
-    async def until(self, wanted, matchers=()):
-        """The first alert that is as wanted."""
-        watch = self.alerts.WatchAlerts(alert_service_pb2.WatchAlertsRequest(matchers=matchers))
-        async with asyncio.timeout(30):
-            async for message in watch:
-                for alert in message.alerts:
-                    if wanted(alert):
-                        watch.cancel()
-                        return alert
-        raise AssertionError("the stream has ended")
-
-
-@pytest.fixture
-def running(ca, run_serve, tmp_path):
-    """`async with running(dsn) as service`."""
-
-    @contextlib.asynccontextmanager
-    async def run(dsn, caller="operator"):
-        settings = Settings(
-            state_dir=tmp_path / "state",
-            postgres_dsn=dsn,
-            rules_interval=timedelta(seconds=0.1),
-        )
-        async with (
-            run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-            ca.workload(caller).channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-        ):
-            yield Service(channel)
-
-    return run
-
-
-@pytest.fixture
-async def dsn(postgres):
-    return await postgres.database("telemetry")
-
-
-async def ready(service):
-    """All groups, once the database's rules are evaluated."""
-    return await service.rules.ListRuleGroups(rule_service_pb2.ListRuleGroupsRequest())
-
-
-async def refused(call):
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return from_rpc_error(caught.value)
-
-
-def is_firing(alert):
-    return alert.state == Alert.STATE_FIRING
 
 
 async def test_a_file_is_applied_an_alert_fires_is_taken_on_and_outlives_a_restart(running, dsn):

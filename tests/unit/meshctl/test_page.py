@@ -23,11 +23,14 @@ def verbs():
     root = click.Context(meshctl, info_name="meshctl")
     for section in SECTIONS.values():
         for name in section:
-            command = meshctl.get_command(root, name)
-            yield (name,), command
-            if isinstance(command, click.Group):
-                for inner in command.list_commands(root):
-                    yield (name, inner), command.commands[inner]
+            yield from within((name,), meshctl.get_command(root, name))
+
+
+def within(words, command):
+    yield words, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from within((*words, name), command.commands[name])
 
 
 VERBS = dict(verbs())
@@ -49,7 +52,7 @@ def page():
         parts.append(f"### {section}")
         for words, command in VERBS.items():
             if words[0] in rows:
-                mark = "####" if len(words) == 1 else "#####"
+                mark = "#" * min(6, 3 + len(words))
                 text = help_of(words, command)
                 parts.append(f"{mark} meshctl {' '.join(words)}\n\n```\n{text}\n```")
     return "\n\n".join(parts) + "\n"

@@ -206,3 +206,14 @@ def test_what_is_recorded_keeps_its_name_and_ends_where_it_must():
     assert metric.name == "job:up:sum"
     assert (first.time_unix_nano, first.as_double, first.flags) == (1_000_000_000, 2.5, 0)
     assert (second.time_unix_nano, second.flags) == (2_000_000_000, 1)
+
+
+def test_the_rules_of_the_mesh_are_valid_and_have_a_runbook():
+    from pathlib import Path
+
+    root = Path(__file__).parents[3]
+    found = read_groups((root / "deploy/rules/mesh.yaml").read_text())
+    runbook = (root / "docs/runbooks/alerts.md").read_text()
+    alerts = [rule.alert for group in found for rule in group.rules if rule.alert]
+    assert alerts
+    assert [one for one in alerts if f"## {one}\n" not in runbook] == []

@@ -1,0 +1,48 @@
+"""Telemetry: a service that watches the others, by rules of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import grpc
+
+from meshctl.parts import services
+from meshctl.parts.part import Part, Send
+from meshctl.site import Site, telemetry_socket
+from meshctl.telemetry import MESH_RULES, Telemetry
+
+
+AGAIN_S = 2.0
+"""How long until the rules are tried again while telemetry's database is away."""
+
+
+def telemetry(site: Site) -> Part:
+    """The service, with the rules of the mesh in it."""
+    part = services.service(
+        site,
+        "telemetry",
+        # Intake goes on without the database: neither the start nor the stop waits for it.
+        database=False,
+        ports=("http_listen",),
+        postgres_dsn=site.cluster.dsn("telemetry"),
+        state_dir=str(site.folder("telemetry")),
+        unix_socket=str(site.socket("telemetry", "telemetry")),
+        http_unix_socket=str(site.socket("telemetry", "http")),
+        notifier_address=site.address("notifier"),
+        alert_smtp_address=site.address("mailsink"),
+    )
+    return replace(part, keep=lambda send: load_rules(site, send))
+
+
+async def load_rules(site: Site, _send: Send) -> None:
+    """Have the mesh's own rules evaluated, as soon as telemetry's database is there."""
+    content = await asyncio.to_thread(MESH_RULES.read_text)
+    while True:
+        try:
+            async with Telemetry(telemetry_socket(site.state.run)) as api:
+                await api.apply_rules(content, source=MESH_RULES.name, prune=True)
+        except grpc.RpcError:
+            await asyncio.sleep(AGAIN_S)
+        else:
+            await asyncio.Event().wait()
