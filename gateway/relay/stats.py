@@ -18,9 +18,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
+from gateway.relay.older import renamed
+
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from gateway.relay.session import Item
 
@@ -186,7 +188,8 @@ class EdgeStats:
     def _take_own(
         self, metric: Metric, kind: str, point: Any, tags: dict[str, str], now_ns: int
     ) -> None:
-        key = (metric.name, tuple(sorted(tags.items())))
+        name, labels = renamed(metric.name, tags)
+        key = (name, tuple(sorted(labels.items())))
         known = self._envoy.get(key)
         if known is None:
             series = len(point.bucket_counts) + 2 if kind == "histogram" else 1
@@ -195,10 +198,13 @@ class EdgeStats:
                 return
             self._series += series
             known = self._envoy[key] = _Series(Metric(), series, now_ns)
-            known.metric.name = f"envoy.{metric.name}"
+            known.metric.name = f"envoy.{name}"
             known.metric.unit = metric.unit
             made = getattr(known.metric, kind).data_points.add()
             made.CopyFrom(point)
+            if labels is not tags:
+                del made.attributes[:]
+                _tag(made, labels)
             if kind != "gauge":
                 getattr(known.metric, kind).aggregation_temporality = _CUMULATIVE
                 made.start_time_unix_nano = now_ns
@@ -337,7 +343,7 @@ def _accumulate(sums: Any, kind: str, point: Any) -> None:
             sums.bucket_counts[place] += count
 
 
-def _tag(thing: Any, tags: dict[str, str]) -> None:
+def _tag(thing: Any, tags: Mapping[str, str]) -> None:
     for key, value in tags.items():
         thing.attributes.add(key=key).value.string_value = value
 

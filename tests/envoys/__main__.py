@@ -33,7 +33,6 @@ SUITES: Final = (
 _OLDER: Final = {
     "test_in_shadow_mode_nothing_is_refused_and_it_is_counted": "a local limit in the shadow keeps "
     "one beside it, about the same calls, from refusing",
-    "test_a_terminating_pod_drains": "an endpoint that drains still gets calls",
 }
 LACKS: Final = {
     "1.38": {
