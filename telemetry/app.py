@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from telemetry.intake.http import HttpIntake
 from telemetry.intake.intake import Intake
 from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process
+from telemetry.intake.scraper import Scraper, read_targets
 from telemetry.intake.service import serve_otlp
 from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
@@ -108,6 +110,13 @@ async def serve(
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
         stack.push_async_callback(_settle, rest)
+        if settings.scrape_config is not None:
+            scraper = Scraper(
+                pipeline.intake,
+                await asyncio.to_thread(read_targets, settings.scrape_config),
+                tls=await asyncio.to_thread(ssl.create_default_context),
+            )
+            stack.push_async_callback(_settle, asyncio.ensure_future(scraper.run()))
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
         signals = await stack.enter_async_context(open_signals(sessions))

@@ -48,6 +48,9 @@ class Settings(MeshSettings):
     """Points, log records and spans of one tenant a second; beyond it they are refused for now.
     0: any number."""
 
+    scrape_config: Path | None = None
+    """File of endpoints to scrape, as Prometheus has it (`scrape_configs`, `static_configs`)."""
+
     tenants_max: Annotated[int, Range(1, 100_000)] = 1_000
     """Tenants that may have series; others are refused."""
 

@@ -7,14 +7,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.head.extract import whole
 from telemetry.log.records import seal
 from telemetry.scan.shapes import Signal
+from telemetry.scan.sink import Sample
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from telemetry.head.head import Head
     from telemetry.intake.admission import Admission
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from telemetry.scan.batch import Batch
     from telemetry.scan.scanner import Scan
 
+_NO_SERIES = np.zeros(0, np.uint64)
 _ON_THREAD_FROM = 64 * 1024
 """Requests from this size on are judged on a thread; smaller ones take under 0.3 ms."""
 
@@ -38,6 +44,9 @@ class Accepted:
 
     written: Mapping[str, int]
     """How many samples, histograms and exemplars were stored, of metrics."""
+
+    series: NDArray[np.uint64]
+    """The series of each of those samples."""
 
 
 class Intake:
@@ -104,7 +113,10 @@ class Intake:
         account.stored += scan.stored
         account.folded += scan.folded
         return Accepted(
-            refused=scan.items - scan.stored, message=_message(scan), written=_written(scan.batch)
+            refused=scan.items - scan.stored,
+            message=_message(scan),
+            written=_written(scan.batch),
+            series=scan.batch.samples[Sample.SERIES] if scan.batch else _NO_SERIES,
         )
 
     async def _store(

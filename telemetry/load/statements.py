@@ -24,6 +24,7 @@ TABLES = {
     Signal.METRICS: _METRICS,
     Signal.REMOTE_WRITE: _METRICS,
     Signal.REMOTE_WRITE_2: _METRICS,
+    Signal.SCRAPE: _METRICS,
     Signal.LOGS: ("logs",),
     Signal.TRACES: ("spans",),
 }

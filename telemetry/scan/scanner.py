@@ -13,6 +13,14 @@ from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
 from telemetry.scan.cache import drop_stale
 from telemetry.scan.described import NewSeries, attribute_places, describe
 from telemetry.scan.exponential import scan_exponentials
+from telemetry.scan.exposition import root_of, scan_exposition
+from telemetry.scan.exposition_described import (
+    BadExposition,
+    Header,
+    describe_scraped,
+    opened,
+    sealed,
+)
 from telemetry.scan.hashing import find, insert_all, int_hash, xxhash64
 from telemetry.scan.metrics import list_metrics
 from telemetry.scan.points import scan_histograms, scan_numbers, scan_summaries
@@ -49,6 +57,7 @@ _POINT_SCANNERS = (
 )
 """Each is compiled when the first of its metrics comes, or before, by `warm_rest`."""
 
+_ALL = 1 << 64
 _TABLE_START = 1 << 14
 _EMPTY = np.zeros(0, np.uint8)
 _NO_METRICS = np.zeros(2, np.uint64)
@@ -146,20 +155,13 @@ class Scanner:
 
         """
         data = np.frombuffer(request, np.uint8)
-        tables = shapes(signal)
-        fault, offset = check(data, tables.kinds, tables.children, tables.groups, MESSAGES_MAX)
-        if fault:
-            raise InvalidInput(
-                "MALFORMED_OTLP" if signal in OTLP else "MALFORMED_REMOTE_WRITE",
-                "The request can't be read.",
-                fault=Fault(fault).name,
-                offset=str(offset),
-            )
+        if signal is not Signal.SCRAPE:
+            _check(signal, data)
         batch = None
         new_series: list[NewSeries] = []
         received = np.uint64(received_ns)
         if signal in AS_ROWS:
-            sink = self._scan_rows(signal, data, received, tenant, refuse_new)
+            sink = self._scan_rows(signal, request, received, tenant, refuse_new=refuse_new)
             counts = sink.counts
             batch = batch_of(request, data, sink)
             counts[Count.ROWS] = batch.rows
@@ -178,11 +180,13 @@ class Scanner:
     def _scan_rows(
         self,
         signal: Signal,
-        data: Bytes,
+        request: bytes,
         received: np.uint64,
         tenant: str,
-        refuse_new: bool,  # noqa: FBT001 - within this class
+        *,
+        refuse_new: bool,
     ) -> Sink:
+        data = np.frombuffer(request, np.uint8)
         name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
         tenant_hash = np.uint64(xxhash64(name, 0, len(name)))  # numba returns plain ints
         over, fold = self._folds
@@ -197,6 +201,9 @@ class Scanner:
                 for scanned, points in _POINT_SCANNERS:
                     if kinds & scanned:
                         points(data, metrics, sink)
+            elif signal is Signal.SCRAPE:
+                sink.place[Place.RECEIVED] = received
+                _scan_scrape(request, data, tenant, sink)
             else:
                 _SCANNERS[signal](data, tenant_hash, received, sink)
             return sink
@@ -221,6 +228,7 @@ class Scanner:
         self._warm_points(set(Kind))
         for signal in _SCANNERS:
             self.judge(signal, b"", 1)
+        self.judge(Signal.SCRAPE, sealed(Header(labels={}), b""), 1)
 
     def _warm_points(self, kinds: set[Kind]) -> None:
         sink = empty_sink(Room.of(0), self._known, *self._folds)
@@ -230,11 +238,37 @@ class Scanner:
                 points(_EMPTY, nothing, sink)
 
 
+def _check(signal: Signal, data: Bytes) -> None:
+    tables = shapes(signal)
+    fault, offset = check(data, tables.kinds, tables.children, tables.groups, MESSAGES_MAX)
+    if fault:
+        raise InvalidInput(
+            "MALFORMED_OTLP" if signal in OTLP else "MALFORMED_REMOTE_WRITE",
+            "The request can't be read.",
+            fault=Fault(fault).name,
+            offset=str(offset),
+        )
+
+
+def _scan_scrape(request: bytes, data: Bytes, tenant: str, sink: Sink) -> None:
+    try:
+        header, target, start = opened(request)
+    except BadExposition as error:
+        raise InvalidInput("MALFORMED_SCRAPE", str(error), offset="0") from None
+    root = root_of(target, tenant)
+    bad = scan_exposition(data, start, root, header.seconds, header.stale, sink)
+    if bad >= 0:
+        line = request[bad : request.find(b"\n", bad)][:100]
+        raise InvalidInput(
+            "MALFORMED_SCRAPE", "A line can't be read.", offset=str(bad), line=repr(line)
+        )
+
+
 def group_of(tenant: str, metric: int) -> int:
     """Return the number by which a tenant's *metric*, `NewSeries.metric`, is folded."""
     name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
     whose = np.uint64(xxhash64(name, 0, len(name)))
-    return int(int_hash(np.uint64((int(whose) + metric) % (1 << 64))))
+    return int(int_hash(np.uint64((int(whose) + metric) % _ALL)))
 
 
 def _described(
@@ -248,6 +282,8 @@ def _described(
     try:
         if signal in OTLP:
             return list(describe(request, data, new[first], tenant))
+        if signal is Signal.SCRAPE:
+            return list(describe_scraped(request, opened(request)[0], new[first], tenant))
         return list(describe_remote(signal, request, data, new[first], tenant))
     except (DecodeError, UnicodeDecodeError):
         raise InvalidInput(
@@ -255,5 +291,7 @@ def _described(
             "A name or an attribute is not UTF-8.",
             fault="ENCODING",
         ) from None
+    except BadExposition as error:
+        raise InvalidInput("MALFORMED_SCRAPE", str(error), fault="LABELS") from None
     except BadLabels as error:
         raise InvalidInput("MALFORMED_REMOTE_WRITE", str(error), fault="LABELS") from None

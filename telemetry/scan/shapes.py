@@ -29,16 +29,17 @@ SKIPPED, VARINT, FIXED64, BYTES, FIXED32, MESSAGE, PACKED64, PACKED_VARINT = ran
 
 
 class Signal(StrEnum):
-    """What an OTLP request carries; also the name of its folder in the log."""
+    """What a request carries, and how; also the name of its folder in the log."""
 
     METRICS = "metrics"
     LOGS = "logs"
     TRACES = "traces"
     REMOTE_WRITE = "remote_write"
     REMOTE_WRITE_2 = "remote_write_2"
+    SCRAPE = "scrape"
 
 
-AS_ROWS = frozenset({Signal.METRICS, Signal.REMOTE_WRITE, Signal.REMOTE_WRITE_2})
+AS_ROWS = frozenset({Signal.METRICS, Signal.REMOTE_WRITE, Signal.REMOTE_WRITE_2, Signal.SCRAPE})
 """Signals whose rows the scanner makes; of the others ClickHouse reads the log itself."""
 
 

@@ -71,7 +71,11 @@ def _scripts(report: Report) -> None:
 
 def _beside(report: Report, folder: Path) -> None:
     end_s = int(time.time()) // 60 * 60
-    with running(head_span="2h") as ours, prometheus(folder) as prom, victoria_metrics(folder) as victoria:
+    with (
+        running(head_span="2h") as ours,
+        prometheus(folder) as prom,
+        victoria_metrics(folder) as victoria,
+    ):
         for body in _requests(end_s):
             for send in (_sender(ours.http_socket), prom.write_raw, victoria.write_raw):
                 send(body)

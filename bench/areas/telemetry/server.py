@@ -123,15 +123,15 @@ def running(folder: Path | None = None, **environ: str) -> Iterator[Server]:
             shutil.rmtree(made)
 
 
-def start(folder: Path, **environ: str) -> Server:
-    """Start telemetry on *folder* and wait until it takes requests."""
+def start(folder: Path, *, command: list[str] | None = None, **environ: str) -> Server:
+    """Start telemetry on *folder*, by *command* if given, and wait until it takes requests."""
     identity = folder / "identity"
     if not identity.exists():
         IdentityFolder(identity).write(_material())
     grpc_socket, http_socket = folder / "g", folder / "h"
     http_socket.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "telemetry", "serve"],
+        command or [sys.executable, "-m", "telemetry", "serve"],
         env=os.environ
         | {
             "TELEMETRY_STATE_DIR": str(folder / "state"),
