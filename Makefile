@@ -110,7 +110,7 @@ SUITES := \
 # Short slices of the suites that take hours.
 LONG_SUITES := soak
 
-test: env web debian ## Every test of a change, real parts included (at most 10 minutes)
+test: env web debian kernels ## Every test of a change, real parts included (at most 10 minutes)
 	@$(PY) -m tests.suites $(foreach s,$(SUITES),$(s)) -- $(ARGS)
 
 debian:
@@ -130,7 +130,10 @@ debian:
 	    || { echo "make: the tests compare with $$name. Try: apt-get install $$name" >&2; exit 1; }; }; \
 	done
 
-slices: env web debian ## Short slices of the suites that take hours
+kernels: env
+	@$(PY) -m telemetry.warm
+
+slices: env web debian kernels ## Short slices of the suites that take hours
 	@MESH_SOAK_SLICE=1 $(PY) -m tests.suites $(foreach s,$(LONG_SUITES),$(s)) -- $(ARGS)
 
 envoys: env ## The edge's suites on each Envoy that is supported (an hour); writes docs/envoys.md
@@ -139,7 +142,7 @@ envoys: env ## The edge's suites on each Envoy that is supported (an hour); writ
 soak: env ## The long suites (hours); writes docs/soak.md
 	$(PYTEST) tests/soak --timeout=0 $(ARGS)
 
-bench: env ## Measure: make bench AREA=foundation; writes build/bench/<area>.json
+bench: env kernels ## Measure: make bench AREA=foundation; writes build/bench/<area>.json
 	@test -n "$(AREA)" || { echo "make: say which area. Try: make bench AREA=foundation" >&2; exit 2; }
 	@mkdir -p build/bench
 	$(PY) -m bench $(AREA) $(ARGS)
@@ -147,4 +150,4 @@ bench: env ## Measure: make bench AREA=foundation; writes build/bench/<area>.jso
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test debian slices envoys soak bench help
+.PHONY: up down env web gen lock release-contracts clean check lint lint-python lint-imports lint-protos lint-web test debian kernels slices envoys soak bench help

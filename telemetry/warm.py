@@ -1,0 +1,36 @@
+"""
+`python -m telemetry.warm`: compile all kernels, so that no start, query or test waits for that.
+
+Half a minute the first time on a machine, a second after that: numba keeps what it compiled beside
+the sources. The service does the same by itself, what it can't begin without first.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+
+from telemetry.head import head
+from telemetry.promql.warm import warm as warm_queries
+from telemetry.scan.scanner import Scanner
+
+
+def main() -> None:
+    """Compile in two processes."""
+    with ProcessPoolExecutor(2) as pool:
+        for done in [pool.submit(_intake), pool.submit(_queries)]:
+            done.result()
+
+
+def _intake() -> None:
+    scanner = Scanner()
+    scanner.warm()
+    scanner.warm_rest()
+
+
+def _queries() -> None:
+    head.warm()
+    warm_queries()
+
+
+if __name__ == "__main__":
+    main()
