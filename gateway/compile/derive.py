@@ -72,6 +72,7 @@ ROOTS = (
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality",
     "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig",
     "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
+    "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config",
     "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "envoy.extensions.transport_sockets.tls.v3.Secret",

@@ -40,15 +40,22 @@ ALLOW: Final = "aerofusion.policies.allow"
 UNCONCERNED: Final = "none is about it"
 """Name of the rule for calls that no ALLOW is about."""
 
+SEVERAL_IN_ONE: Final = "certificate with a comma in a DNS name"
+"""Name of the rule against those that would look like several where names stand with commas."""
+
 Rule = dict[str, Any]
 
+_CERTIFICATE = "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")
 
 
-def deny(catalog: Catalog) -> Resource:
-    """Return the config of the filter of DENY policies."""
+def deny(catalog: Catalog, *, certificates: bool = False) -> Resource:
+    """Return the config of the filter of DENY policies; *certificates*: clients may show some."""
     policies = _of(catalog, PolicyAction.DENY)
-    return _filter(DENY, "DENY", _rules(policies, catalog), _shadow(policies, catalog))
+    rules = _rules(policies, catalog)
+    if certificates:
+        rules |= _several_in_one()
+    return _filter(DENY, "DENY", rules, _shadow(policies, catalog))
 
 
 def allow(catalog: Catalog) -> Resource:
@@ -82,6 +89,21 @@ def _unconcerned(policies: Sequence[Policy], catalog: Catalog) -> Rule:
         return {}
     concerned = {"or_rules": {"rules": scopes}}
     return {UNCONCERNED: {"permissions": [{"not_rule": concerned}], "principals": [{"any": True}]}}
+
+
+def _several_in_one() -> Rule:
+    """
+    Return the rule that refuses a certificate whose authority signed a DNS name with a comma.
+
+    `CERTIFICATE_NAMES_HEADER` and access logs have all names in one text: who is `a,b` there
+    would be `b`, too.
+    """
+    matcher = {"san_type": "DNS", "matcher": {"contains": ","}}
+    principal = {
+        "name": "envoy.rbac.principals.mtls_authenticated",
+        "typed_config": any_of(_CERTIFICATE, san_matcher=matcher),
+    }
+    return {SEVERAL_IN_ONE: {"permissions": [{"any": True}], "principals": [{"custom": principal}]}}
 
 
 def _filter(name: str, action: str, rules: Rule, shadow: Rule) -> Resource:

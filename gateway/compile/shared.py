@@ -104,8 +104,9 @@ def _offered(catalog: Catalog, name: str) -> tuple[str, ...]:
     return (*service.grpc_services, *(path for path, _ in places.paths_of(service)))
 
 
-def _policies(inputs: Inputs, _: EdgeOptions) -> Iterator[Part]:
-    yield "ECDS", policies.deny(inputs.catalog)
+def _policies(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
+    certificates = bool(options.client_roots_pem)
+    yield "ECDS", policies.deny(inputs.catalog, certificates=certificates)
     yield "ECDS", policies.allow(inputs.catalog)
 
 

@@ -17,6 +17,8 @@ from gateway.explain.trees import action_of
 
 
 _ALLOW, _DENY = 0, 1
+_DNS = 2
+"""Of `SubjectAltNameMatcher.SanType`."""
 
 
 def rbac(exchange: Exchange, name: str, config: Any) -> None:
@@ -152,7 +154,7 @@ def principal_is(principal: Any, exchange: Exchange) -> bool:
         principal,
         "identifier",
         *("and_ids", "or_ids", "not_id", "any", "header", "url_path", "metadata"),
-        *("sourced_metadata", "source_ip", "direct_remote_ip", "remote_ip"),
+        *("sourced_metadata", "source_ip", "direct_remote_ip", "remote_ip", "custom"),
     )
     if kind == "and_ids":
         return all(principal_is(one, exchange) for one in principal.and_ids.ids)
@@ -160,9 +162,21 @@ def principal_is(principal: Any, exchange: Exchange) -> bool:
         return any(principal_is(one, exchange) for one in principal.or_ids.ids)
     if kind == "not_id":
         return not principal_is(principal.not_id, exchange)
+    if kind == "custom":
+        return _has_name(exchange.configuration.unpack(principal.custom.typed_config), exchange)
     if kind in ("source_ip", "direct_remote_ip", "remote_ip"):
         return in_range(getattr(principal, kind), exchange.call.remote_address)
     return _leaf(principal, kind, exchange)
+
+
+def _has_name(config: Any, exchange: Exchange) -> bool:
+    """Whether one DNS name of the client's certificate is as wanted."""
+    only(config, "san_matcher")
+    wanted = config.san_matcher
+    only(wanted, "san_type", "matcher")
+    if wanted.san_type != _DNS or wanted.matcher.WhichOneof("match_pattern") == "exact":
+        raise NotModelled("MtlsAuthenticated but by text in a DNS name")
+    return any(string_matches(wanted.matcher, name) for name in exchange.call.client_names)
 
 
 def _leaf(matcher: Any, kind: str, exchange: Exchange) -> bool:

@@ -155,6 +155,7 @@ RULES = [
     (NAME, (NAME,), 200),
     (NAME, ("a.example", NAME, SPIFFE), 200),
     (NAME, (f"x{NAME}",), 403),
+    (NAME, (f"a.example,{NAME}",), 403),
     (NAME, (f"{NAME}.evil.example",), 403),
     ("board.*", (NAME,), 200),
     ("board.*", ("x.board.partner.example",), 403),
@@ -171,6 +172,12 @@ async def test_policies_mean_who_has_the_certificate(world, wanted, names, statu
     assert said.answer.http_status == (0 if status == 200 else status)
     assert said.certain
     await world.put()
+
+
+async def test_who_looks_like_several_gets_nowhere_whatever_policies_say(world):
+    issued = world.issue(f"a.example,{NAME}", SPIFFE)
+    assert (await world.called(issued))[0] == 403
+    assert (await world.called(world.issue("a.example", NAME, SPIFFE)))[0] == 200
 
 
 def question(world, names):
