@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.compile import clusters, endpoints, issuers, listeners, routes, scopes
 from gateway.compile.inputs import Delta, Inputs
+from gateway.compile.limit_places import Needed, services_affected
 from gateway.compile.owned import OWNED
 from gateway.compile.shared import SHARED, Part
 from gateway.xds.resources import Resource, Snapshot
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
 
-AFFECTED: Final[tuple[Callable[[Delta], Iterable[str]], ...]] = (issuers.services_affected,)
+AFFECTED: Final[tuple[Callable[[Delta, EdgeOptions], Iterable[str]], ...]] = (
+    lambda delta, _: issuers.services_affected(delta),
+    services_affected,
+)
 """Each yields the services whose own resources depend on something else that differs."""
 
 
@@ -90,7 +94,7 @@ def compile_changes(
     )
     services = {name for name in changed if name.startswith("services/")}
     for affected in AFFECTED:
-        services.update(affected(delta))
+        services.update(affected(delta, options))
     edge, proxyless = _Side(), _Side()
     shared = dict(before.shared)
     for row in SHARED:
@@ -102,9 +106,10 @@ def compile_changes(
         for name in kind.concerned(delta):
             was, comes = (one.catalog.get(name) for one in (delta.before, inputs))
             edge.replace(kind.names(was) if was else (), kind.parts(comes, inputs) if comes else ())
+    needed = Needed.of(inputs.catalog, options)
     for name in sorted(services):
         old = delta.before.catalog.services.get(name)
-        new = _Sources.of(inputs, name)
+        new = _Sources.of(inputs, name, needed)
         edge.replace(_edge_names(old) if old else (), _edge_parts(new, options) if new else ())
         proxyless.replace(
             _proxyless_names(old) if old else (), _proxyless_parts(new) if new else ()
@@ -173,14 +178,17 @@ class _Sources:
     known: tuple[issuers.Grant, ...]
     """What issuers besides the mesh grant."""
 
+    needed: Needed
+    """By limits."""
+
     @classmethod
-    def of(cls, inputs: Inputs, name: str) -> _Sources | None:
+    def of(cls, inputs: Inputs, name: str, needed: Needed) -> _Sources | None:
         service = inputs.catalog.services.get(name)
         if service is None:
             return None
         found = endpoints.load_assignment(service, inputs.endpoints_of(service))
         tables = routes.tables(service, inputs.catalog.routes_of(name))
-        return cls(service, tables, found, issuers.grants(inputs.catalog))
+        return cls(service, tables, found, issuers.grants(inputs.catalog), needed)
 
 
 def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
@@ -188,7 +196,15 @@ def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
     yield "CDS", clusters.edge_cluster(service)
     yield "EDS", sources.found
     for grpc_service, table in sources.tables.items():
-        yield "RDS", routes.edge_routes(service, grpc_service, table, options, sources.known)
+        made = routes.edge_routes(
+            service,
+            grpc_service,
+            table,
+            options,
+            known=sources.known,
+            limited=sources.needed.by(grpc_service),
+        )
+        yield "RDS", made
         yield "SRDS", scopes.scope(grpc_service)
 
 

@@ -37,6 +37,9 @@ _CODECS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
 )
 """Of several that a caller likes alike, the first: by far the least work for the size."""
 
+COMPRESSORS: Final = tuple(f"envoy.filters.http.compressor.{name}" for name, _, _ in _CODECS)
+"""Names of the filters."""
+
 
 def compressors() -> list[dict[str, Any]]:
     """
@@ -46,7 +49,7 @@ def compressors() -> list[dict[str, Any]]:
     """
     return [
         {
-            "name": f"envoy.filters.http.compressor.{name}",
+            "name": filter_name,
             "typed_config": any_of(
                 _COMPRESSOR,
                 compressor_library={"name": name, "typed_config": any_of(codec, **settings)},
@@ -59,5 +62,5 @@ def compressors() -> list[dict[str, Any]]:
                 },
             ),
         }
-        for name, codec, settings in _CODECS
+        for filter_name, (name, codec, settings) in zip(COMPRESSORS, _CODECS, strict=True)
     ]

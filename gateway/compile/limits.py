@@ -12,7 +12,7 @@ import base64
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.compile import limit_quotas
+from gateway.compile import limit_places, limit_quotas
 from gateway.compile.envoy_api import TYPE_URL, any_of, make
 from gateway.compile.limit_keys import (
     KEYS_CONFIG,
@@ -22,9 +22,9 @@ from gateway.compile.limit_keys import (
     mutations,
     nothing,
 )
+from gateway.compile.limit_places import FILTERS, KEYS, LOCAL, STRICT
 from gateway.compile.sources import ads
-from gateway.limits.reach import label, reach_of
-from gateway.model import Strength
+from gateway.limits.reach import label
 from gateway.xds.resources import Resource, resource
 from meshkit.errors import Overloaded
 from meshkit.status import to_status
@@ -33,16 +33,13 @@ from meshkit.status import to_status
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.compile.inputs import Delta, Inputs
+    from gateway.compile.inputs import Inputs
     from gateway.compile.options import EdgeOptions
     from gateway.limits.reach import Reach
     from gateway.model import Limit
 
     Part = tuple[str, Resource]
 
-KEYS: Final = "limit_keys"
-LOCAL: Final = "limit_local"
-STRICT: Final = "limit_strict"
 LOCAL_CONFIG: Final = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 STRICT_CONFIG: Final = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
 LOCAL_PREFIX: Final = "limits"
@@ -59,43 +56,23 @@ _LOCAL_MESSAGE = "local_rate_limited"  # What Envoy says; it can't be told other
 
 def filters() -> list[dict[str, Any]]:
     """Return the listener's filters for limits, in their order."""
-    quotas = [
-        _filter(name, KEYS_CONFIG, limit_quotas.QUOTA_CONFIG) for name in limit_quotas.FILTERS
-    ]
-    return [
-        _filter(KEYS, KEYS_CONFIG),
-        *quotas,
-        _filter(LOCAL, KEYS_CONFIG, LOCAL_CONFIG),
-        _filter(STRICT, KEYS_CONFIG, STRICT_CONFIG),
-    ]
-
-
-def concerned(delta: Delta) -> bool:
-    """Return whether the configs of the filters may differ after a change."""
-    if delta.touches("limits"):
-        return True
-    limits = delta.after.catalog.limits.values()
-    named = {name for limit in limits for name in limit.scope.services}
-    return any(name in named for name in delta.changed)
+    kinds = {KEYS: (), LOCAL: (LOCAL_CONFIG,), STRICT: (STRICT_CONFIG,)}
+    quota = (limit_quotas.QUOTA_CONFIG,)
+    return [_filter(name, KEYS_CONFIG, *kinds.get(name, quota)) for name in FILTERS]
 
 
 def compile_limits(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     """Yield the config of each filter of `filters`; one without a limit does nothing."""
-    catalog = inputs.catalog
-    found = [(limit, reach_of(limit, catalog)) for _, limit in sorted(catalog.limits.items())]
-    found = [(limit, reach) for limit, reach in found if not reach.nothing]
-    slots, shares = limit_quotas.divided(
-        [one for one in found if one[0].strength is Strength.QUOTA], options
-    )
-    local = [one for one in found if one[0].strength is Strength.LOCAL]
-    strict = [one for one in found if one[0].strength is Strength.STRICT]
-    keys = {header_of(key): key for limit, _ in found for key in limit.keys}
-    by_method = any(reach.methods for _, reach in found)
-    by_host = any(reach.hosts for _, reach in found)
-    written = mutations(keys.values(), method=by_method, host=by_host) if found else nothing()
+    placed = limit_places.placed(inputs.catalog, options)
+    keyed, local, strict = (placed[name] for name in (KEYS, LOCAL, STRICT))
+    keys = {header_of(key): key for limit, _ in keyed for key in limit.keys}
+    by_method = any(reach.methods for _, reach in keyed)
+    by_host = any(reach.hosts for _, reach in keyed)
+    written = mutations(keys.values(), method=by_method, host=by_host) if keyed else nothing()
     yield _extension(KEYS, written)
-    yield _extension(LOCAL, _local([*local, *shares]) if local or shares else nothing())
-    for name, slot in zip(limit_quotas.FILTERS, slots, strict=True):
+    yield _extension(LOCAL, _local(local) if local else nothing())
+    for name in limit_quotas.FILTERS:
+        slot = placed[name]
         config = limit_quotas.quota(slot, options, refusal_headers) if slot else nothing()
         yield _extension(name, config)
     yield _extension(STRICT, _strict(strict, options) if strict else nothing())

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.compile import (
+    areas,
     extensions,
     hardening,
     http3,
@@ -15,6 +16,7 @@ from gateway.compile import (
     policies,
     revoked,
     routes,
+    switched,
 )
 from gateway.compile.access_logs import access_log, tracing
 from gateway.compile.compression import compressors
@@ -129,7 +131,10 @@ def _services_manager(options: EdgeOptions) -> dict[str, Any]:
         "stat_prefix": "edge",
         "scoped_routes": scoped_routes(),
         "strip_any_host_port": True,
-        "http_filters": _http_filters(_to_grpc(), options),
+        "http_filters": [
+            switched.off(one) if one["name"] in areas.SWITCHED else one
+            for one in _http_filters(_to_grpc(), options)
+        ],
         **_manager(options),
     }
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.compile import switched
+from gateway.compile.areas import SWITCHED
 from gateway.compile.envoy_api import duration
 from gateway.compile.issuers import ANY_TOKEN, OPTIONAL_TOKEN, grants
 from gateway.compile.routes import CORS, RBAC, configuration, cors_config, role_config
@@ -46,7 +48,8 @@ def reference(inputs: Inputs, options: EdgeOptions) -> Iterator[tuple[str, Resou
             *(_route(match, {}) for match in PAGE if element == "reference"),
             *(_route(match, documents) for match in DOCUMENTS if element != "reference"),
         ]
-        yield "RDS", configuration(element, routes, {CORS: cors_config(options)})
+        configs = {CORS: cors_config(options), **switched.on(SWITCHED)}
+        yield "RDS", configuration(element, routes, configs)
         yield "SRDS", scope(element)
 
 

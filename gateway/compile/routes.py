@@ -6,7 +6,7 @@ import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.compile import changes
+from gateway.compile import changes, switched
 from gateway.compile.descriptors import methods
 from gateway.compile.envoy_api import any_of, duration, make
 from gateway.compile.policies import role_holders
@@ -35,7 +35,6 @@ LOCAL_RATELIMIT = "envoy.filters.http.local_ratelimit"
 RBAC = "envoy.filters.http.rbac"
 
 _CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
-_NOWHERE = "nowhere"
 _NONE = timedelta(0)
 _HASHING = frozenset({BalancingPolicy.RING_HASH, BalancingPolicy.MAGLEV})
 _CORS_MAX_AGE_S = "7200"
@@ -108,7 +107,9 @@ def edge_routes(
     grpc_service: str,
     table: Iterable[Match],
     options: EdgeOptions,
+    *,
     known: tuple[Grant, ...] = (),
+    limited: Sequence[str] = (),
 ) -> Resource:
     """
     Return what the edge does with calls of *grpc_service*; its name is the service's.
@@ -116,6 +117,7 @@ def edge_routes(
     Args:
         table: What `matches` tells of *grpc_service*.
         known: What issuers besides the mesh grant.
+        limited: The filters of limits that are about these calls.
 
     """
     found = []
@@ -131,7 +133,7 @@ def edge_routes(
         if access.roles:
             made["typed_per_filter_config"] = {RBAC: role_config(access, known)}
         found.append(made)
-    configs = {CORS: cors_config(options)}
+    configs = {CORS: cors_config(options), **switched.on(limited)}
     if service.rate_limit is not None:
         configs[LOCAL_RATELIMIT] = _any(**_rate_limit(service))
     return configuration(grpc_service, found, configs)
@@ -166,21 +168,6 @@ def _hash_policy(key: HashKey | None) -> dict[str, Any]:
     if key is not None and key.cookie is not None:
         return {"cookie": {"name": key.cookie}}
     return {"connection_properties": {"source_ip": True}}
-
-
-def area_routes(area: str, options: EdgeOptions) -> Resource:
-    """
-    Return what the edge does with JSON paths that begin with `/<area>/`.
-
-    The transcoder turns them into gRPC paths, and their scope is chosen anew. Before that only
-    CORS looks at the route, and what the transcoder left alone has nowhere to go.
-    """
-    # A direct response would be no route to the CORS filter: send it to a cluster there is not.
-    unknown = {
-        "match": {"prefix": "/"},
-        "route": {"cluster": _NOWHERE, "cluster_not_found_response_code": "NOT_FOUND"},
-    }
-    return configuration(area, [unknown], {CORS: cors_config(options)})
 
 
 def proxyless_routes(service: Service, table: Iterable[Match]) -> Resource:

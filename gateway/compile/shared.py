@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.compile import (
+    areas,
     extensions,
     issuers,
+    limit_places,
     limits,
     listeners,
     policies,
     reference,
     revoked,
-    routes,
     scopes,
 )
 from gateway.reference import places
@@ -120,7 +121,7 @@ def _json_concerned(delta: Delta) -> bool:
 def _areas(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     services = inputs.catalog.services.values()
     for area in sorted({area for service in services for area in service.json_prefixes}):
-        yield "RDS", routes.area_routes(area, options)
+        yield "RDS", areas.area_routes(area, options)
         yield "SRDS", scopes.scope(area)
 
 
@@ -153,7 +154,7 @@ SHARED: Final = (
     Shared("areas", _json_concerned, _areas),
     Shared("transcoder", _json_concerned, _transcoder),
     Shared("reference", _reference_concerned, reference.reference),
-    Shared("limits", limits.concerned, limits.compile_limits),
+    Shared("limits", limit_places.concerned, limits.compile_limits),
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.compile.envoy_api import TYPE_URL
+from gateway.compile.switched import FILTER_CONFIG, NOTHING
 from gateway.explain.call import Call, Headers
 from gateway.explain.configuration import Configuration
 from gateway.explain.steps import Answer, Candidate, NotModelled, Step, Verdict
@@ -90,11 +92,30 @@ class Exchange:
 
     def all_per_route(self, name: str) -> Sequence[Any]:
         """Return its configs of weighted cluster, route, virtual host and table, in that order."""
-        found = [
+        return [one for one in self._told(name) if not _switches_on(one)]
+
+    def is_made(self, name: str, *, off: bool) -> bool:
+        """
+        Return whether Envoy makes the filter *name* for the route found now.
+
+        Args:
+            off: The listener has it switched off.
+
+        """
+        return not off or (self.found.route is not None and bool(self._told(name)))
+
+    def _told(self, name: str) -> Sequence[Any]:
+        return [
             self.configuration.unpack(holder.typed_per_filter_config[name])
             for holder in self.found.holders
             if name in holder.typed_per_filter_config
         ]
-        if any(one.DESCRIPTOR.name == "FilterConfig" for one in found):
-            raise NotModelled("FilterConfig")
-        return found
+
+
+def _switches_on(config: Any) -> bool:
+    """Return whether a config only switches its filter on; one that wraps another isn't emitted."""
+    if config.DESCRIPTOR.full_name != FILTER_CONFIG:
+        return False
+    if config.disabled or config.config.type_url != TYPE_URL + NOTHING:
+        raise NotModelled("FilterConfig")
+    return True

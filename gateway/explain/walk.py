@@ -231,9 +231,16 @@ def _strip(exchange: Exchange) -> None:
 
 def _filters(exchange: Exchange) -> None:
     """Run the HTTP filters in their order until one answers."""
-    for one in exchange.manager.http_filters:
+    filters = exchange.manager.http_filters
+    # By the route of the first headers, whatever route there is later.
+    made = [exchange.is_made(one.name, off=one.disabled) for one in filters]
+    for one, there in zip(filters, made, strict=True):
         packed = one.typed_config
         given = {"resource": ("LDS", exchange.listener.name)}
+        if not there:
+            says = "It is off: these calls don't need it."
+            exchange.step("filter", one.name, Verdict.IDLE, says, **given)
+            continue
         if one.WhichOneof("config_type") == "config_discovery":
             discovered = exchange.configuration.get("ECDS", one.name)
             if discovered is None:
@@ -244,7 +251,7 @@ def _filters(exchange: Exchange) -> None:
             packed, given = discovered.typed_config, {"resource": ("ECDS", one.name)}
         exchange.resource = given["resource"]
         apply = FILTERS.get(packed.type_url.removeprefix(TYPE_URL))
-        if apply is None or one.disabled:
+        if apply is None:
             says = f"What {packed.type_url.rpartition('.')[2]} does here isn't known."
             exchange.step("filter", one.name, Verdict.NOT_MODELLED, says, **given)
             continue

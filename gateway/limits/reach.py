@@ -42,6 +42,11 @@ class Reach:
         """Whether some gRPC calls are in it, wherever they come to."""
         return bool(self.grpc_services or self.methods)
 
+    @property
+    def owners(self) -> frozenset[str]:
+        """Full names of the gRPC services that it has calls of; empty if of all."""
+        return frozenset(self.grpc_services).union(_owner(one) for one in self.methods)
+
     def meets(self, other: Reach) -> bool:
         """Return whether one call could be in both."""
         if self.nothing or other.nothing:
