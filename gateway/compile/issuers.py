@@ -257,10 +257,12 @@ def mapping_of(issuer: Issuer) -> ClaimMapping:
     )
 
 
-def identity_mutations() -> Iterator[dict[str, Any]]:
+def identity_mutations(options: EdgeOptions) -> Iterator[dict[str, Any]]:
     """Yield what is done to a request's headers once it is known who calls."""
     yield {"remove": KEY_HEADER}  # Also one that wasn't asked for.
     yield _written(ISSUER_HEADER, f"%DYNAMIC_METADATA({IDENTITY_METADATA}:mapping)%")
+    if not options.client_roots_pem:
+        return  # Nobody is asked for a certificate.
     yield _written(CERTIFICATE_HEADER, "%DOWNSTREAM_PEER_URI_SAN%")
     yield _written(CERTIFICATE_NAMES_HEADER, "%DOWNSTREAM_PEER_DNS_SAN%")
 

@@ -74,10 +74,13 @@ def _share(limit: Limit, edges: int) -> Limit:
 
 
 def _guard(limit: Limit) -> Limit:
-    """Return a local limit a little above a whole quota, so that the quota itself answers."""
+    """
+    Return a local limit a little above a whole quota, so that the quota itself answers.
+
+    By its strength it stays a quota: callers aren't told of it.
+    """
     return dataclasses.replace(
         limit,
-        strength=Strength.LOCAL,
         requests=-(-limit.requests * 11 // 10),
         burst=-(-limit.most_at_once * 11 // 10) + _GUARD_BURST * limit.cost,
     )

@@ -25,6 +25,7 @@ from gateway.compile.limit_keys import (
 from gateway.compile.limit_places import FILTERS, KEYS, LOCAL, STRICT
 from gateway.compile.sources import ads
 from gateway.limits.reach import label
+from gateway.model import Strength
 from gateway.xds.resources import Resource, resource
 from meshkit.errors import Overloaded
 from meshkit.status import to_status
@@ -101,13 +102,15 @@ def refusal_headers(limit: Limit | None, wait: timedelta, message: str) -> list[
 
 def _local(limits: Sequence[tuple[Limit, Reach]]) -> dict[str, Any]:
     """Return the filter with a bucket for each value of each limit's keys."""
+    # A quota's guard is no limit to tell callers of: it is a little above the quota.
+    told = any(limit.strength is Strength.LOCAL for limit, _ in limits)
     return any_of(
         LOCAL_CONFIG,
         stat_prefix=LOCAL_PREFIX,
         filter_enabled=_ALWAYS,
         filter_enforced=_ALWAYS,
         rate_limited_as_resource_exhausted=True,
-        enable_x_ratelimit_headers="DRAFT_VERSION_03",
+        enable_x_ratelimit_headers="DRAFT_VERSION_03" if told else "OFF",
         max_dynamic_descriptors={"value": LOCAL_BUCKETS_MAX},
         # The filter has one answer for all limits, so it can't tell whose turn comes when.
         response_headers_to_add=refusal_headers(None, timedelta(seconds=1), _LOCAL_MESSAGE),

@@ -227,7 +227,7 @@ def _http_filters(
             _IDENTITY,
             "header_mutation.v3.HeaderMutation",
             mutations={
-                "request_mutations": list(issuers.identity_mutations()),
+                "request_mutations": list(issuers.identity_mutations(options)),
                 # Endpoints say it to the edge; it is nobody else's business.
                 "response_mutations": _LOAD_FORGOTTEN,
                 "response_trailers_mutations": _LOAD_FORGOTTEN,

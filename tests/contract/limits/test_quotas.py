@@ -48,6 +48,9 @@ async def test_an_edge_gets_the_whole_quota_while_it_is_alone(mesh, echo, limite
     assert dict(found.bucket) == {"subject": "passengers/q1"}
     assert found.parts[0].edge == "edge/0"
     assert found.parts[0].assigned_per_second == pytest.approx(found.allowed_per_second_max)
+    call = echo.Echo(EchoMessage(), metadata=bearer(await mesh.token(subject="passengers/q0")))
+    headers = dict(await call.initial_metadata())
+    assert not [name for name in headers if name.startswith("x-ratelimit")], "its guard's"
     assert await served(echo, 8, user) == 5
 
 
