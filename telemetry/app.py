@@ -39,7 +39,7 @@ from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
 from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
-from telemetry.signals import Signals, open_signals
+from telemetry.signals import Signals, make_edges, open_signals
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.sessions import SessionLimits, Sessions
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from telemetry.alerts.room import Room
+    from telemetry.map.edges import Edges
     from telemetry.settings import Settings
 
 log = structlog.get_logger()
@@ -70,6 +71,7 @@ class Pipeline:
     scanner: Scanner
     admission: Admission
     head: Head
+    edges: Edges
 
 
 async def serve(
@@ -119,7 +121,9 @@ async def serve(
             stack.push_async_callback(_settle, asyncio.ensure_future(scraper.run()))
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
-        signals = await stack.enter_async_context(open_signals(sessions))
+        signals = await stack.enter_async_context(
+            open_signals(sessions, pipeline.edges, own.metrics.get_meter("telemetry"))
+        )
         room = await stack.enter_async_context(
             open_room(settings, workload, pipeline.intake, queries)
         )
@@ -225,12 +229,15 @@ async def open_pipeline(
         on_sums=lambda samples: head.take(added_up(samples)),
     )
     refill = Refill(head, sessions, recovered=loader.recovered, span=settings.head_span)
+    edges = make_edges(settings)
+    await asyncio.to_thread(edges.warm)
     intake = Intake(
         admission=admission,
         catalog=catalog,
         log=writer,
         ledger=ledger,
         head=head,
+        on_spans=edges.take,
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
@@ -244,6 +251,7 @@ async def open_pipeline(
             scanner=scanner,
             admission=admission,
             head=head,
+            edges=edges,
         )
         filling.cancel()
         with contextlib.suppress(TimeoutError):

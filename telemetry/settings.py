@@ -84,6 +84,13 @@ class Settings(MeshSettings):
     postgres_connections: Annotated[int, Range(2, 100)] = 4
     """Connections to PostgreSQL. Without `TELEMETRY_POSTGRES_DSN` there are no rules."""
 
+    map_spans_max: Annotated[int, Range(1024, 1 << 24)] = 262_144
+    """Spans that may wait for their parents or children at once, for the service map; rounded up
+    to a power of two. Each takes 120 bytes."""
+
+    map_wait: Annotated[timedelta, Range(0.05, 600)] = timedelta(seconds=60)
+    """How long a span waits; then whom it called, or who called it, isn't instrumented."""
+
     store_readers: Annotated[int, Range(1, 32)] = 2
     """Queries under way at once."""
 

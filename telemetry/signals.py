@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from telemetry.map.edges import Edges
+from telemetry.map.keeper import Keeper
+from telemetry.map.service import POLICY as MAP
+from telemetry.map.service import serve_map
+from telemetry.map.store import EdgeStore
 from telemetry.traces.search import TraceSearch
 from telemetry.traces.service import POLICY as TRACES
 from telemetry.traces.service import serve_traces
@@ -14,11 +21,14 @@ from telemetry.traces.service import serve_traces
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from opentelemetry.metrics import Meter
+
     from meshkit.authz import Policy
     from meshkit.serving import GrpcServer
+    from telemetry.settings import Settings
     from telemetry.store.sessions import Sessions
 
-POLICY: Policy = TRACES
+POLICY: Policy = TRACES | MAP
 """Who may call what; telemetry's own table takes these rows in."""
 
 
@@ -27,13 +37,28 @@ class Signals:
     """The parts behind these services."""
 
     traces: TraceSearch
+    map: Keeper
 
     def serve(self, server: GrpcServer) -> None:
         """Make *server* answer."""
         serve_traces(server, self.traces)
+        serve_map(server, self.map)
+
+
+def make_edges(settings: Settings) -> Edges:
+    """Make the map's join, as large as it may be."""
+    return Edges(
+        spans_max=settings.map_spans_max, wait_ms=int(settings.map_wait / timedelta(milliseconds=1))
+    )
 
 
 @contextlib.asynccontextmanager
-async def open_signals(sessions: Sessions) -> AsyncIterator[Signals]:
-    """Run what these services need."""
-    yield Signals(traces=TraceSearch(sessions))
+async def open_signals(sessions: Sessions, edges: Edges, meter: Meter) -> AsyncIterator[Signals]:
+    """Run what these services need. A fault of its tasks ends the caller too."""
+    keeper = Keeper(edges, EdgeStore(sessions))
+    keeper.publish(meter)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(keeper.run())
+        yield Signals(traces=TraceSearch(sessions), map=keeper)
+        keeping.cancel()
+        await keeper.store()

@@ -38,6 +38,7 @@ EXAMPLES = {
         "traces '{service=\"edge\"} | status=error or duration>250ms' --since 15m",
         "traces '{name=~\".*Notif.*\", kind=server}' --top 5 --json",
     ],
+    "map": ["map", "map notifier --since 24h --json"],
     "trace": ["trace 0af7651916cd43dd8448eb211c80319c"],
     "service list": ["service list"],
     "service get": ["service get notifier"],

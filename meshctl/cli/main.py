@@ -53,6 +53,7 @@ SECTIONS = {
     "What happened": {
         "traces": ("meshctl.cli.traces:traces", "Find traces by what their spans are."),
         "trace": ("meshctl.cli.trace:trace", "Show a trace, and what its time went into."),
+        "map": ("meshctl.cli.map:service_map", "Show which service calls which, and how well."),
     },
     "Calls": {
         "explain": ("meshctl.cli.explain:explain", "Say why the edge answers as it does."),

@@ -54,6 +54,8 @@ class Intake:
     Takes OTLP requests of all three signals, and remote writes.
 
     Args:
+        on_spans: Is told of each request of spans once it is durable: its bytes, its tenant, when
+            it came, in Unix nanoseconds, and how many of its spans are stored.
         clock: Unix nanoseconds.
 
     """
@@ -66,6 +68,7 @@ class Intake:
         log: LogWriter,
         ledger: Ledger,
         head: Head,
+        on_spans: Callable[[bytes, str, int, int], None] | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._admission = admission
@@ -73,6 +76,7 @@ class Intake:
         self._log = log
         self._ledger = ledger
         self._head = head
+        self._on_spans = on_spans
         self._clock = clock
 
     async def accept(self, signal: Signal, request: bytes, tenant: str = "") -> Accepted:
@@ -131,6 +135,8 @@ class Intake:
             self._remember(scan.batch)
             raise
         self._remember(scan.batch)
+        if signal is Signal.TRACES and self._on_spans is not None:
+            self._on_spans(request, tenant, received_ns, scan.rows)
         self._ledger.rows_logged[signal] += scan.rows
 
     def _remember(self, batch: Batch | None) -> None:

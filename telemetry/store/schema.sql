@@ -148,3 +148,24 @@ ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown'
 ALTER TABLE series ADD COLUMN IF NOT EXISTS delta Bool DEFAULT false AFTER otlp_name;
 
 ALTER TABLE samples ADD COLUMN IF NOT EXISTS start_ms Int64 CODEC(Delta(8), ZSTD(1)) AFTER value;
+
+-- Calls between services, joined from spans as they come in (telemetry/map/); rows of one edge and
+-- minute are added up by merges, and by readers.
+CREATE TABLE IF NOT EXISTS edges_1m
+(
+    minute      DateTime('UTC'),
+    tenant      LowCardinality(String),
+    client      LowCardinality(String) COMMENT 'empty: from outside, or not instrumented',
+    server      LowCardinality(String),
+    kind        Enum8('rpc' = 1, 'messaging' = 2, 'database' = 3, 'external' = 4),
+    virtual     Bool COMMENT 'nobody answered: the server is what the client calls it',
+    calls       UInt64,
+    errors      UInt64,
+    duration_ns UInt64 COMMENT 'of all calls',
+    latencyMap  Nested(bucket UInt8, calls UInt64) COMMENT 'bucket: 0 below 1 us, then 4 each doubling'
+)
+ENGINE = SummingMergeTree
+PARTITION BY toMonday(minute)
+ORDER BY (tenant, minute, client, server, kind, virtual)
+TTL minute + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
