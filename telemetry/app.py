@@ -42,6 +42,7 @@ from telemetry.scan.scanner import Scanner
 from telemetry.signals import Signals, make_edges, open_signals
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
+from telemetry.store.rollups import Roller
 from telemetry.store.sessions import SessionLimits, Sessions
 from telemetry.trends.asking import Trends
 from telemetry.trends.service import serve_trends
@@ -112,6 +113,10 @@ async def serve(
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
         stack.push_async_callback(_settle, rest)
+        roller = Roller(sessions)
+        stack.push_async_callback(
+            _settle, asyncio.ensure_future(roller.run(after=pipeline.loader.recovered))
+        )
         if settings.scrape_config is not None:
             scraper = Scraper(
                 pipeline.intake,

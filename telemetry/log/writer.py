@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class LogLimits:
     """Bounds of the log."""
 
-    segment_bytes: int = 16 * 1024 * 1024
+    segment_bytes: int = 128 * 1024 * 1024
     """A segment is closed, to be loaded, once it is as large."""
 
     segment_rows: int = 500_000

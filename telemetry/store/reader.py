@@ -27,6 +27,7 @@ from telemetry.store.model import (
     SpanEvent,
     SpanLink,
 )
+from telemetry.store.rollups import read_rollups
 from telemetry.store.sessions import READ_BOUNDS, Sessions, quote
 from telemetry.store.values import readable, readable_text
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.histograms import HistogramSamples, StoredExemplar
     from telemetry.store.model import Limits
+    from telemetry.store.rollups import Rolled
 
 _ROW = np.dtype(
     [("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8"), ("start_ms", "<i8")]
@@ -140,6 +142,14 @@ class Reader:
     ) -> list[StoredExemplar]:
         """Return the exemplars of *series* in that time, by series and rising time."""
         return await read_exemplars(self._sessions, series, start_ms=start_ms, end_ms=end_ms)
+
+    async def read_rollups(
+        self, series: Sequence[Series], *, step_ms: int, start_ms: int, end_ms: int
+    ) -> Rolled:
+        """Return what *series* come to in windows of five minutes or an hour; see `rollups`."""
+        return await read_rollups(
+            self._sessions, series, step_ms=step_ms, start_ms=start_ms, end_ms=end_ms
+        )
 
     async def label_names(self, matchers: Sequence[Matcher] = (), *, tenant: str = "") -> list[str]:
         """Return the names of all labels of the matching series, sorted."""

@@ -141,6 +141,66 @@ ORDER BY (service, toStartOfMinute(start), start)
 TTL toDateTime(start) + INTERVAL 90 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- What samples come to in five minutes; see telemetry/store/rollups.py.
+CREATE TABLE IF NOT EXISTS roll_5m
+(
+    metric    UInt64  CODEC(Delta(8), ZSTD(1)),
+    series_id UInt64  CODEC(Delta(8), ZSTD(1)),
+    end_ms    Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'end of the window, which is left-open',
+    count     UInt64  CODEC(T64, ZSTD(1)),
+    sum       Float64 CODEC(ZSTD(1)),
+    min       Float64 CODEC(ZSTD(1)),
+    max       Float64 CODEC(ZSTD(1)),
+    first     Float64 CODEC(Delta(8), ZSTD(1)),
+    last      Float64 CODEC(Delta(8), ZSTD(1)),
+    first_ms  Int64   CODEC(Delta(8), ZSTD(1)),
+    last_ms   Int64   CODEC(Delta(8), ZSTD(1)),
+    increase  Float64 CODEC(ZSTD(1)) COMMENT 'since the last sample before the window; resets counted',
+    resets    UInt64  CODEC(T64, ZSTD(1)),
+    version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toStartOfMonth(toDateTime(intDiv(end_ms, 1000), 'UTC'))
+ORDER BY (metric, series_id, end_ms)
+TTL toDateTime(intDiv(end_ms, 1000), 'UTC') + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- ... and in an hour.
+CREATE TABLE IF NOT EXISTS roll_1h
+(
+    metric    UInt64  CODEC(Delta(8), ZSTD(1)),
+    series_id UInt64  CODEC(Delta(8), ZSTD(1)),
+    end_ms    Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'end of the window, which is left-open',
+    count     UInt64  CODEC(T64, ZSTD(1)),
+    sum       Float64 CODEC(ZSTD(1)),
+    min       Float64 CODEC(ZSTD(1)),
+    max       Float64 CODEC(ZSTD(1)),
+    first     Float64 CODEC(Delta(8), ZSTD(1)),
+    last      Float64 CODEC(Delta(8), ZSTD(1)),
+    first_ms  Int64   CODEC(Delta(8), ZSTD(1)),
+    last_ms   Int64   CODEC(Delta(8), ZSTD(1)),
+    increase  Float64 CODEC(ZSTD(1)) COMMENT 'since the last sample before the window; resets counted',
+    resets    UInt64  CODEC(T64, ZSTD(1)),
+    version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toStartOfMonth(toDateTime(intDiv(end_ms, 1000), 'UTC'))
+ORDER BY (metric, series_id, end_ms)
+TTL toDateTime(intDiv(end_ms, 1000), 'UTC') + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- How far roll-ups are made, and which segment was the newest then.
+CREATE TABLE IF NOT EXISTS rolled
+(
+    one      UInt8,
+    until_ms Int64,
+    segment  UInt32,
+    version  UInt64 DEFAULT toUnixTimestamp64Milli(now64(3))
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY one
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
 -- Stores of earlier versions.
 ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3,
     'histogram' = 4, 'summary' = 5, 'exponential' = 6, 'unknown' = 7);

@@ -1,0 +1,120 @@
+"""Roll-ups come to what the samples come to, also when those come late."""
+
+# ruff: noqa: S608 - what is put in are numbers
+
+import random
+
+import numpy as np
+import pytest
+
+from telemetry.store.model import STALE_NAN_BITS, Series
+from telemetry.store.rollups import COARSE_MS, FINE_MS, Roller, read_rollups
+from telemetry.store.sessions import Sessions
+
+
+BASE_MS = 1_795_737_600_000
+SERIES = Series(labels=(("__name__", "c"),), kind="counter", keys=((1, 7),))
+
+
+@pytest.fixture
+async def sessions(tmp_path):
+    async with Sessions.open(tmp_path / "store") as opened:
+        yield opened
+
+
+def counter(chance, hours):
+    """A counter each 15 s or so, with resets, gaps and a stale marker: (ms, value) each."""
+    at, value = BASE_MS, 0.0
+    while at < BASE_MS + hours * COARSE_MS:
+        value = 0.0 if chance.random() < 0.01 else value + chance.randrange(20)
+        yield at, value
+        at += 400_000 if chance.random() < 0.01 else chance.randrange(14_000, 16_000)
+
+
+async def insert(sessions, samples, segment):
+    times = [at for at, _ in samples]
+    values = [value for _, value in samples]
+    await sessions.insert(
+        "INSERT INTO samples (metric, series_id, ts_ms, value, segment)"
+        f" SELECT 1, 7, s.1, s.2, {segment} FROM"
+        f" (SELECT arrayJoin(arrayZip({times}, {values})) AS s)"
+    )
+
+
+def expected(samples, step_ms):
+    """End of each window to (count, sum, min, max, first, last, increase, resets)."""
+    ordered = sorted(samples)
+    found = {}
+    for number, (at, value) in enumerate(ordered):
+        end = -(-at // step_ms) * step_ms
+        before_at, before = ordered[number - 1] if number else (0, 0.0)
+        follows = before_at >= at - 300_000
+        reset = follows and value < before
+        grown = 0.0 if not follows else value if reset else value - before
+        one = found.setdefault(end, [0, 0.0, np.inf, -np.inf, value, value, 0.0, 0])
+        one[0] += 1
+        one[1] += value
+        one[2], one[3] = min(one[2], value), max(one[3], value)
+        one[5] = value
+        one[6] += grown
+        one[7] += reset
+    return found
+
+
+async def rolled(sessions, step_ms):
+    found = await read_rollups(sessions, [SERIES], step_ms=step_ms, start_ms=0, end_ms=2**50)
+    columns = ("count", "sum", "min", "max", "first", "last", "increase", "resets")
+    rows = zip(*(getattr(found, name).tolist() for name in columns), strict=True)
+    return dict(zip(found.end_ms.tolist(), map(list, rows), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_windows_hold_what_their_samples_come_to(sessions, seed):
+    samples = list(counter(random.Random(seed), hours=3))
+    await insert(sessions, samples, 1)
+    roller = Roller(sessions, clock=lambda: BASE_MS / 1000 + 4 * 3600)
+
+    await roller.roll()
+
+    for step_ms in (FINE_MS, COARSE_MS):
+        found, wanted = await rolled(sessions, step_ms), expected(samples, step_ms)
+        assert found.keys() == wanted.keys()
+        for end, row in wanted.items():
+            assert found[end] == pytest.approx(row, rel=1e-12)
+
+
+async def test_samples_that_come_in_any_order_make_the_same_windows(sessions):
+    chance = random.Random(5)
+    samples = list(counter(chance, hours=2))
+    late = [one for one in samples if chance.random() < 0.2]
+    await insert(sessions, [one for one in samples if one not in late], 1)
+    roller = Roller(sessions, clock=lambda: BASE_MS / 1000 + 3 * 3600)
+    await roller.roll()
+    chance.shuffle(late)
+    await insert(sessions, late, 2)
+
+    await roller.roll()
+
+    for step_ms in (FINE_MS, COARSE_MS):
+        found, wanted = await rolled(sessions, step_ms), expected(samples, step_ms)
+        for end, row in wanted.items():
+            assert found[end] == pytest.approx(row, rel=1e-12), end
+
+
+async def test_only_windows_that_are_over_are_rolled_up_and_markers_count_for_nothing(sessions):
+    await insert(sessions, [(BASE_MS + 1, 1.0), (BASE_MS + FINE_MS + 1, 5.0)], 1)
+    await sessions.insert(
+        "INSERT INTO samples (metric, series_id, ts_ms, value, segment)"
+        f" SELECT 1, 7, {BASE_MS + 2}, reinterpretAsFloat64(toUInt64({STALE_NAN_BITS})), 1"
+    )
+    times = iter([BASE_MS + FINE_MS + 59_000, BASE_MS + FINE_MS + 61_000])
+    roller = Roller(sessions, clock=lambda: next(times) / 1000)
+
+    await roller.roll()
+    before = await rolled(sessions, FINE_MS)
+    await roller.roll()
+
+    assert before == {}
+    assert await rolled(sessions, FINE_MS) == {
+        BASE_MS + FINE_MS: [1, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0]
+    }
