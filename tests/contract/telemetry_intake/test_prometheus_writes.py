@@ -65,7 +65,7 @@ async def test_what_prometheus_scrapes_and_writes_is_here(tmp_path, ca, run_serv
     async with run_serve(serve, settings, workload=ca.workload("telemetry")):
         with (
             (tmp_path / "prometheus.log").open("wb") as log,
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: ASYNC220 - starts at once
                 [
                     str(program) if program.exists() else "prometheus",
                     f"--config.file={tmp_path / 'prometheus.yml'}",
