@@ -20,6 +20,8 @@ from telemetry.head.extract import Columns
 from telemetry.head.index import Index
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.labels import make
+from telemetry.promql.matchers import equals
+from telemetry.scan.sink import Kind
 
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Head:
         self._missing_until = -NEVER
         self._nameless: set[int] = set()
         self._named: set[int] = set()
+        self._natives: dict[str, frozenset[str]] = {}
         self.begun = asyncio.Event()
         """Set once it answers for some time."""
 
@@ -129,7 +132,19 @@ class Head:
     def learn(self, series: Iterable[NewSeries]) -> None:
         """Have *series* be found by their labels."""
         for one in series:
+            if one.kind is Kind.EXPONENTIAL:
+                self.know_native(one.tenant, one.name)
             self.name((one.metric, one.series_id), one.tenant, make(one.labels))
+
+    def know_native(self, tenant: str, name: str) -> None:
+        """Note that a metric has native histograms, which the store holds alone."""
+        self._natives[tenant] = self._natives.get(tenant, frozenset()) | {name}
+
+    def may_be_native(self, tenant: str, selection: Selection) -> bool:
+        """Return whether *selection* may mean series with native histograms. On any thread."""
+        names = self._natives.get(tenant, frozenset())
+        name = equals(selection, "__name__")
+        return bool(names) and (not name or name in names)
 
     def name(self, key: tuple[int, int], tenant: str, labels: Labels) -> None:
         """Tell the labels of the series *key*, metric and id; once more changes nothing."""

@@ -70,6 +70,7 @@ class Refill:
         """Fill, then look up labels and free memory whenever the head wants it."""
         started_ms = self._clock() // 1_000_000
         await self._recovered.wait()
+        await self._tell_natives()
         horizon_ms = await self._fill(started_ms)
         self._head.begin(horizon_ms)
         log.info("head_filled", series=self._head.series, seconds=(started_ms - horizon_ms) // 1000)
@@ -81,6 +82,23 @@ class Refill:
             if self._head.nameless and not await self._name():
                 await asyncio.sleep(_RETRY_S)
                 self._head.wanted.set()
+
+    async def _tell_natives(self) -> None:
+        """Tell which metrics have native histograms; without an answer the head doesn't begin."""
+        while True:
+            try:
+                rows = await self._sessions.query(
+                    "SELECT DISTINCT tenant, name FROM series WHERE kind = 'exponential'",
+                    "JSONCompactEachRow",
+                    _BOUNDS,
+                )
+            except MeshError as error:
+                log.warning("natives_not_told", reason=error.reason)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                for line in rows.splitlines():
+                    self._head.know_native(*json.loads(line))
+                return
 
     async def _fill(self, started_ms: int) -> int:
         """Return from when on everything is there."""

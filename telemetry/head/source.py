@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql.source import Columns
+from telemetry.query.joining import joined as both
 
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from telemetry.head.head import Head, Recent
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
-    from telemetry.promql.source import Source
+    from telemetry.query.source import StoreSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class HeadSource:
     """One tenant's samples. The seam is a time, so no sample is seen twice."""
 
     head: Head
-    store: Source
+    store: StoreSource
     """Blocks: only ever asked on worker threads."""
 
     tenant: str
@@ -41,6 +42,17 @@ class HeadSource:
 
         """
         recent = self.head.read(self.tenant, selection, start_ms, end_ms, series_max=series_max)
+        found = self._floats(recent, selection, start_ms, end_ms, series_max)
+        first_ms = max(start_ms, recent.horizon_ms + 1)
+        if first_ms > end_ms or not self.head.may_be_native(self.tenant, selection):
+            return found
+        # The head holds no native histograms: the store does, about a second later.
+        natives = self.store.natives(selection, first_ms, end_ms, series_max=series_max)
+        return both([found, natives]) if natives.ts.size else found
+
+    def _floats(
+        self, recent: Recent, selection: Selection, start_ms: int, end_ms: int, series_max: int
+    ) -> Columns:
         if start_ms > recent.horizon_ms:
             return Columns(
                 labels=recent.labels, ts=recent.ts, values=recent.values, offsets=recent.offsets

@@ -18,6 +18,7 @@ from telemetry.promql.errors import query_too_large
 from telemetry.promql.limits import QueryLimits
 from telemetry.promql.parse import parse_selector
 from telemetry.promql.warm import warm
+from telemetry.query import exemplars
 from telemetry.query.source import StoreSource, matching_series, stored_matchers
 
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
     from telemetry.promql.source import Source
-    from telemetry.query.exemplars import Exemplars, SeriesExemplars
+    from telemetry.query.exemplars import SeriesExemplars
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.model import MetricFamily
     from telemetry.store.reader import Reader
@@ -81,11 +82,9 @@ class Queries:
         limits: QueriesLimits | None = None,
         *,
         head: Head | None = None,
-        exemplars: Exemplars | None = None,
     ) -> None:
         self.reader = reader
         self._head = head
-        self._exemplars = exemplars
         self.limits = limits or QueriesLimits()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(self.limits.concurrent_max, "promql")
@@ -165,11 +164,12 @@ class Queries:
 
     async def exemplars(
         self, selections: Sequence[Selection], start_ms: int, end_ms: int, *, tenant: str = ""
-    ) -> Sequence[SeriesExemplars]:
-        """Return the exemplars of the series that any selection means; none without a store."""
-        if self._exemplars is None or not selections:
-            return ()
-        return await self._exemplars.find(selections, start_ms, end_ms, tenant=tenant)
+    ) -> list[SeriesExemplars]:
+        """Return the exemplars of the series that any selection means, in that time."""
+        if not selections:
+            return []
+        series_max = self.limits.query.series_max
+        return await exemplars.find(self.reader, selections, start_ms, end_ms, tenant, series_max)
 
     async def cardinality(self, top: int, *, tenant: str = "") -> Cardinality:
         """Return what there are most series and values of, the *top* of each."""

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 
 from telemetry.promql.errors import query_timed_out, query_too_large
 from telemetry.promql.source import Columns
+from telemetry.query.joining import joined, natives
 from telemetry.store.model import Matcher, MatchOp, Series
 
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from datetime import timedelta
 
     from telemetry.promql import matchers
     from telemetry.promql.labels import Labels
     from telemetry.store.reader import Reader
+
+
+NATIVE = "exponential"
+"""The kind of series that have native histograms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +47,23 @@ class StoreSource:
             Unavailable: QUERY_TIMED_OUT: The store took too long.
 
         """
-        reading = asyncio.run_coroutine_threadsafe(
-            self._read(selection, start_ms, end_ms, series_max), self.loop
-        )
+        return self._wait(self._read(selection, start_ms, end_ms, series_max))
+
+    def natives(
+        self, selection: matchers.Selection, start_ms: int, end_ms: int, *, series_max: int
+    ) -> Columns:
+        """
+        Return only the native histograms of the matching series, in `[start_ms, end_ms]`.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+        """
+        return self._wait(self._read_natives(selection, start_ms, end_ms, series_max))
+
+    def _wait(self, coroutine: Coroutine[None, None, Columns]) -> Columns:
+        reading = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return reading.result(self.timeout.total_seconds())
         except WaitedTooLong:
@@ -53,18 +73,37 @@ class StoreSource:
     async def _read(
         self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int
     ) -> Columns:
-        series = await matching_series(self.reader, selection, self.tenant)
-        if len(series) > series_max:
-            raise query_too_large(
-                "A selector finds too many series; add matchers.", series_max=str(series_max)
-            )
+        series = await self._matching(selection, series_max)
         samples = await self.reader.read_samples(series, start_ms=start_ms, end_ms=end_ms)
-        return Columns(
+        floats = Columns(
             labels=[one.labels for one in series],
             ts=samples.ts_ms,
             values=samples.values,
             offsets=samples.offsets,
         )
+        native = [one for one in series if one.kind == NATIVE]
+        if not native:
+            return floats
+        return joined([floats, await self._histograms(native, start_ms, end_ms)])
+
+    async def _read_natives(
+        self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int
+    ) -> Columns:
+        series = await self._matching(selection, series_max)
+        native = [one for one in series if one.kind == NATIVE]
+        return await self._histograms(native, start_ms, end_ms)
+
+    async def _matching(self, selection: matchers.Selection, series_max: int) -> list[Series]:
+        series = await matching_series(self.reader, selection, self.tenant)
+        if len(series) > series_max:
+            raise query_too_large(
+                "A selector finds too many series; add matchers.", series_max=str(series_max)
+            )
+        return series
+
+    async def _histograms(self, series: list[Series], start_ms: int, end_ms: int) -> Columns:
+        found = await self.reader.read_histograms(series, start_ms=start_ms, end_ms=end_ms)
+        return natives([one.labels for one in series], found)
 
 
 async def matching_series(

@@ -72,7 +72,7 @@ def _scripts(report: Report) -> None:
 def _beside(report: Report, folder: Path) -> None:
     end_s = int(time.time()) // 60 * 60
     with (
-        running(head_span="2h") as ours,
+        running(head_span="7200") as ours,
         prometheus(folder) as prom,
         victoria_metrics(folder) as victoria,
     ):
