@@ -104,6 +104,7 @@ SUITES := \
   contract/demo \
   contract/meshkit \
   contract/telemetry_query \
+  contract/telemetry_dashboards \
   contract/telemetry_trends \
   contract/telemetry_traces \
   contract/client

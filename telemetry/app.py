@@ -19,6 +19,8 @@ from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.alerts.opening import open_room
 from telemetry.alerts.prometheus import Shown
 from telemetry.alerts.services.register import serve_alerts
+from telemetry.dashboards.opening import open_dashboards
+from telemetry.dashboards.service import serve_dashboards
 from telemetry.head import gauges
 from telemetry.head.extract import added_up
 from telemetry.head.head import Head, warm
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from telemetry.alerts.room import Room
+    from telemetry.dashboards.opening import Dashboards
     from telemetry.map.edges import Edges
     from telemetry.settings import Settings
 
@@ -132,8 +135,19 @@ async def serve(
         room = await stack.enter_async_context(
             open_room(settings, workload, pipeline.intake, queries)
         )
+        boards = await stack.enter_async_context(
+            open_dashboards(settings, queries, pipeline.head.news, own.metrics)
+        )
         port = await stack.enter_async_context(
-            _answering(settings, workload, pipeline.intake, queries, room=room, signals=signals)
+            _answering(
+                settings,
+                workload,
+                pipeline.intake,
+                queries,
+                room=room,
+                signals=signals,
+                boards=boards,
+            )
         )
         if started is not None and not started.done():
             started.set_result(port)
@@ -149,6 +163,7 @@ async def _answering(
     *,
     room: Room,
     signals: Signals,
+    boards: Dashboards,
 ) -> AsyncIterator[int]:
     """Serve OTLP and queries over gRPC, and Prometheus's HTTP API; yields the gRPC port."""
     server = GrpcServer(
@@ -163,6 +178,7 @@ async def _answering(
     serve_queries(server, queries)
     step_ms = int(settings.rules_interval / timedelta(milliseconds=1))
     serve_alerts(server, room, queries, step_ms=step_ms)
+    serve_dashboards(server, boards.database, queries, boards.hub)
     trends = Trends(queries)
     serve_trends(server, trends)
     serve_scaler(server, queries, trends)

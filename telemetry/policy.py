@@ -8,6 +8,7 @@ from meshkit.authz import allow
 from telemetry.alerts.services.alerts import POLICY as ALERTS
 from telemetry.alerts.services.routing import POLICY as ROUTING
 from telemetry.alerts.services.rules import POLICY as RULES
+from telemetry.dashboards.service import POLICY as DASHBOARDS
 from telemetry.intake.service import METHODS
 from telemetry.query.service import POLICY as QUERIES
 from telemetry.scaler.service import POLICY as SCALER
@@ -36,4 +37,4 @@ SENDERS = frozenset(
 """Every process of the mesh may tell what it does; the edge itself, not its users."""
 
 POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
-POLICY |= QUERIES | RULES | ALERTS | ROUTING | TRENDS | SCALER | SIGNALS
+POLICY |= QUERIES | RULES | ALERTS | ROUTING | TRENDS | SCALER | SIGNALS | DASHBOARDS

@@ -85,6 +85,9 @@ class Head:
         self.begun = asyncio.Event()
         """Set once it answers for some time."""
 
+        self.news = asyncio.Event()
+        """Set when samples have come in; cleared by whoever waits for them."""
+
         self.wanted = asyncio.Event()
         """Set when there is something for `telemetry.head.refill` to do: labels, or room."""
 
@@ -167,6 +170,7 @@ class Head:
 
     def take(self, columns: Columns) -> None:
         """Add samples that have just become durable."""
+        self.news.set()
         row = 0
         before = self.series
         while row < len(columns.ids):

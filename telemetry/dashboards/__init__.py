@@ -1,0 +1,1 @@
+"""Dashboards: kept as data, shipped as files, translated from Grafana's, followed live."""

@@ -1,0 +1,50 @@
+"""A whole telemetry with its database, and how to reach it."""
+
+import contextlib
+import time
+
+import pytest
+
+from aerofusion.telemetry.v1.dashboard_service_pb2_grpc import DashboardServiceStub
+from telemetry.app import serve
+from telemetry.intake.service import METHODS
+from telemetry.scan.shapes import Signal
+from telemetry.settings import Settings
+from tests.contract.telemetry_intake import otlp_requests
+
+
+class Service:
+    """A telemetry that runs."""
+
+    def __init__(self, channel):
+        self.dashboards = DashboardServiceStub(channel)
+        self._export = channel.unary_unary(METHODS[Signal.METRICS])
+
+    async def send(self, name, *values, at_ns=None):
+        """Acknowledge gauges, series by series."""
+        await self._export(otlp_requests.gauges(name, values, at_ns or time.time_ns()))
+
+
+@pytest.fixture
+def running(ca, run_serve, tmp_path):
+    """`async with running(dsn) as service`."""
+
+    @contextlib.asynccontextmanager
+    async def run(dsn="", caller="operator"):
+        settings = Settings(
+            state_dir=tmp_path / "state",
+            postgres_dsn=dsn,
+            unix_socket=tmp_path / "telemetry.sock",
+        )
+        async with (
+            run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
+            ca.workload(caller).channel(f"127.0.0.1:{port}", service="telemetry") as channel,
+        ):
+            yield Service(channel)
+
+    return run
+
+
+@pytest.fixture
+async def dsn(postgres):
+    return await postgres.database("telemetry")
