@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONNECTIONS = 2
-_READY_WITHIN_S = 2.0
+_READY_WITHIN_S = 5.0
 _RETRY_S = 1.0
 
 
