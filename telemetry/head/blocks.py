@@ -234,6 +234,15 @@ def prepend(
 
 
 @compiled
+def _inside(ts: Ints, fill: int, start: int, end: int) -> int:
+    """Return how many samples of a block lie in `[start, end]`; without branches, so it is fast."""
+    found = 0
+    for j in range(fill):
+        found += (ts[j] >= start) & (ts[j] <= end)
+    return found
+
+
+@compiled
 def gather(
     arena: Arena, slots: Slots, chosen: Ints32, start: int, end: int
 ) -> tuple[Ints, Floats, Ints]:
@@ -243,9 +252,7 @@ def gather(
     for i in range(chosen.shape[0]):
         block = slots.newest[chosen[i]]
         while block >= 0 and arena.reach[block] >= start:
-            for j in range(arena.fill[block]):
-                if start <= arena.ts[block, j] <= end:
-                    total += 1
+            total += _inside(arena.ts[block], arena.fill[block], start, end)
             block = arena.before[block]
         offsets[i + 1] = total
     ts = np.empty(total, np.int64)
@@ -256,12 +263,19 @@ def gather(
             continue
         block = slots.newest[chosen[i]]
         while block >= 0 and arena.reach[block] >= start:
-            for back in range(arena.fill[block]):
-                j = arena.fill[block] - 1 - back
-                if start <= arena.ts[block, j] <= end:
-                    at -= 1
-                    ts[at] = arena.ts[block, j]
-                    values[at] = arena.values[block, j]
+            fill = arena.fill[block]
+            if _inside(arena.ts[block], fill, start, end) == fill:
+                at -= fill
+                for j in range(fill):
+                    ts[at + j] = arena.ts[block, j]
+                    values[at + j] = arena.values[block, j]
+            else:
+                for back in range(fill):
+                    j = fill - 1 - back
+                    if start <= arena.ts[block, j] <= end:
+                        at -= 1
+                        ts[at] = arena.ts[block, j]
+                        values[at] = arena.values[block, j]
             block = arena.before[block]
     return ts, values, offsets
 
@@ -286,13 +300,18 @@ def tidy(ts: Ints, values: Floats, offsets: Ints, horizon: int) -> tuple[Ints, F
             order = np.argsort(ts[start:stop], kind="mergesort")
             ts[start:stop] = ts[start:stop][order]
             values[start:stop] = values[start:stop][order]
-        for i in range(start, stop):
-            if ts[i] <= horizon or (i + 1 < stop and ts[i + 1] == ts[i]):
-                continue
-            ts[at] = ts[i]
-            values[at] = values[i]
-            at += 1
+        if rising and at == start and (start == stop or ts[start] > horizon):
+            at = stop  # All stay where they are, as nearly always.
+        else:
+            for i in range(start, stop):
+                if ts[i] <= horizon or (i + 1 < stop and ts[i + 1] == ts[i]):
+                    continue
+                ts[at] = ts[i]
+                values[at] = values[i]
+                at += 1
         kept[s + 1] = at
+    if at == ts.shape[0]:
+        return ts, values, kept
     return ts[:at].copy(), values[:at].copy(), kept
 
 

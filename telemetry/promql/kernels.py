@@ -106,6 +106,15 @@ def overlaps(starts: Ints, ts: Ints, i: int) -> bool:
 
 
 @compiled
+def _falls(values: Floats) -> bool:
+    """Return whether any value is below the one before it; without branches, so it is fast."""
+    found = 0
+    for i in range(1, values.size):
+        found += values[i] < values[i - 1]
+    return found > 0
+
+
+@compiled
 def _began_anew(values: Floats, starts: Ints, ts: Ints, i: int) -> bool:
     return bool(values[i] < values[i - 1]) or (starts.size > 0 and reset_by_start(starts, ts, i))
 
@@ -156,9 +165,10 @@ def extrapolated(  # noqa: PLR0917 - numba's functions take positions
         stop = offsets[s + 1]
         fell = -1  # The newest sample in the window before which the counter began anew,
         crossed = -1  # and the newest that claims to have begun before the one before it.
+        may_fall = has_starts or _falls(values[first:stop])
         for t in range(steps):
             while after < stop and ts[after] <= ends[t]:
-                if after > offsets[s]:
+                if may_fall and after > offsets[s]:
                     if _began_anew(values, starts, ts, after):
                         fell = after
                     if has_starts and overlaps(starts, ts, after):
