@@ -11,6 +11,7 @@ import grpc.aio
 
 from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
+    log_service_pb2_grpc,
     map_service_pb2_grpc,
     query_service_pb2_grpc,
     routing_service_pb2_grpc,
@@ -40,6 +41,7 @@ class Telemetry:
         self.routing = routing_service_pb2_grpc.RoutingServiceStub(self._channel)
         self.rules = rule_service_pb2_grpc.RuleServiceStub(self._channel)
         self.queries = query_service_pb2_grpc.QueryServiceStub(self._channel)
+        self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
         self.maps = map_service_pb2_grpc.MapServiceStub(self._channel)
         self.traces = trace_service_pb2_grpc.TraceServiceStub(self._channel)
 

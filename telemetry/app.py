@@ -36,6 +36,7 @@ from telemetry.intake.service import serve_otlp
 from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
+from telemetry.logs.loaded import Loaded
 from telemetry.policy import POLICY, SENDERS
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
@@ -76,6 +77,7 @@ class Pipeline:
     admission: Admission
     head: Head
     edges: Edges
+    loaded: Loaded
 
 
 async def serve(
@@ -130,7 +132,7 @@ async def serve(
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
         signals = await stack.enter_async_context(
-            open_signals(sessions, pipeline.edges, own.metrics.get_meter("telemetry"))
+            open_signals(sessions, pipeline, own.metrics.get_meter("telemetry"))
         )
         room = await stack.enter_async_context(
             open_room(settings, workload, pipeline.intake, queries)
@@ -230,6 +232,7 @@ async def open_pipeline(
     ledger = Ledger()
     catalog = SeriesCatalog(sessions, scanner)
     await catalog.read_known()
+    loaded = Loaded()
     writer = LogWriter(
         folder,
         LogLimits(
@@ -237,6 +240,7 @@ async def open_pipeline(
             waiting_bytes_max=settings.waiting_bytes_max,
             log_bytes_max=settings.log_bytes_max,
         ),
+        on_released=loaded.note,
     )
     admission = Admission(scanner, catalog, _allowance(settings), folder)
     head = Head(settings.head_bytes_max)
@@ -273,6 +277,7 @@ async def open_pipeline(
             admission=admission,
             head=head,
             edges=edges,
+            loaded=loaded,
         )
         filling.cancel()
         with contextlib.suppress(TimeoutError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 
 from telemetry.head import head
+from telemetry.map.edges import Edges
 from telemetry.promql.warm import warm as warm_queries
 from telemetry.scan.scanner import Scanner
 
@@ -29,6 +30,7 @@ def _intake() -> None:
 
 def _queries() -> None:
     head.warm()
+    Edges(spans_max=1024).warm()
     warm_queries()
 
 

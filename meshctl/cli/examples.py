@@ -34,6 +34,12 @@ EXAMPLES = {
     "limits": ["limits", "limits each-tenant --top 5", "limits --shadow"],
     "policies": ["policies", "policies no-passengers --json"],
     "deprecated": ["deprecated", "deprecated flights --since 168h --per 24h"],
+    "search": [
+        'search \'{service="edge"} |= "upstream" | http.response.status_code>=500\' --since 15m',
+        "search '| trace_id=0af7651916cd43dd8448eb211c80319c'",
+    ],
+    "tail": ["tail", "tail '{service=~\"edge|notifier\"} | severity>=warn'"],
+    "patterns": ["patterns '| severity>=error' --since 24h"],
     "traces": [
         "traces '{service=\"edge\"} | status=error or duration>250ms' --since 15m",
         "traces '{name=~\".*Notif.*\", kind=server}' --top 5 --json",

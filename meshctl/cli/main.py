@@ -51,6 +51,9 @@ SECTIONS = {
         "route": ("meshctl.cli.route:route", "The routes to them."),
     },
     "What happened": {
+        "search": ("meshctl.cli.search:search", "Find log records of all services."),
+        "tail": ("meshctl.cli.search:tail", "Follow log records of all services."),
+        "patterns": ("meshctl.cli.search:patterns", "Show what kinds of log records there are."),
         "traces": ("meshctl.cli.traces:traces", "Find traces by what their spans are."),
         "trace": ("meshctl.cli.trace:trace", "Show a trace, and what its time went into."),
         "map": ("meshctl.cli.map:service_map", "Show which service calls which, and how well."),

@@ -17,7 +17,7 @@ from telemetry.scan.shapes import Signal
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from telemetry.scan.batch import Batch
@@ -73,7 +73,15 @@ class LogWriter:
     Closed segments go to `closed`; whoever has loaded one calls `release`.
     """
 
-    def __init__(self, folder: Path, limits: LogLimits) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: LogLimits,
+        *,
+        on_released: Callable[[Segment], None] | None = None,
+    ) -> None:
+        """*on_released* is told of each segment that is loaded."""
+        self._on_released = on_released
         self.closed: asyncio.Queue[Segment] = asyncio.Queue()
         self._folder = folder
         self._limits = limits
@@ -158,6 +166,8 @@ class LogWriter:
         segment.path.unlink()
         self._log_bytes -= segment.size
         self._batch_bytes -= segment.batch_bytes
+        if self._on_released is not None:
+            self._on_released(segment)
 
     async def _step(self) -> None:
         batch, self._waiting = self._waiting, []

@@ -11,6 +11,8 @@ from aerofusion.telemetry.v1 import query_service_pb2 as pb
 from aerofusion.telemetry.v1 import query_service_pb2_grpc as pb_grpc
 from meshkit import authz, deadline, paging
 from meshkit.errors import NotFound
+from telemetry.filters.fields import LOGS
+from telemetry.filters.parse import parse
 from telemetry.query import messages
 from telemetry.query.asking import (
     ANSWER_BYTES_MAX,
@@ -170,6 +172,7 @@ class QueryService(pb_grpc.QueryServiceServicer):
             severity_min=int(request.severity_at_least),
             trace_id=_trace_id(request.trace_id) if request.trace_id else b"",
             attributes=_attributes(request),
+            filter=parse(request.filter, LOGS),
             tenant=tenant_of(request.tenant),
         )
         page, following = await read_page(self._queries.reader.search_logs, query, size, position)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from telemetry.filters.model import Filter
+
 STALE_NAN_BITS = 0x7FF0000000000002
 """Bits of the value that says "the series ended here"; compare bits, it is a NaN."""
 
@@ -106,6 +108,9 @@ class LogQuery:
 
     attributes: Mapping[str, str] = field(default_factory=dict)
     """Attribute or resource attribute to its exact value."""
+
+    filter: Filter | None = None
+    """What must hold besides."""
 
     limit: int = 100
     """Most records returned, newest first."""

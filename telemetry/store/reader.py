@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meshkit.errors import InvalidInput
+from telemetry.filters.fields import LOGS
+from telemetry.filters.sql import condition
 from telemetry.store import cardinality
 from telemetry.store.histograms import read_exemplars, read_histograms
 from telemetry.store.model import (
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 _ROW = np.dtype(
     [("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8"), ("start_ms", "<i8")]
 )
-_LOG_COLUMNS = (
+LOG_COLUMNS = (
     "toUnixTimestamp64Nano(time), service, instance, severity, severity_text, event, body,"
     " hex(trace_id), hex(span_id), scope, attributes, resource"
 )
@@ -193,6 +195,8 @@ class Reader:
             conditions.append(f"severity >= {query.severity_min}")
         if query.trace_id:
             conditions.append(f"trace_id = unhex('{query.trace_id.hex()}')")
+        if query.filter is not None:
+            conditions.append(condition(query.filter, LOGS))
         if query.text:
             conditions.append(f"positionCaseInsensitiveUTF8(body, {quote(query.text)}) > 0")
         for name, value in query.attributes.items():
@@ -201,27 +205,11 @@ class Reader:
                 f" OR resource[{quote(name)}] = {quote(value)})"
             )
         rows = await self._rows(
-            f"SELECT {_LOG_COLUMNS} FROM logs WHERE {' AND '.join(conditions)}"
+            f"SELECT {LOG_COLUMNS} FROM logs WHERE {' AND '.join(conditions)}"
             f" ORDER BY time DESC LIMIT {query.limit}",
             bounds,
         )
-        return [
-            LogRecord(
-                time_ns=row[0],
-                service=row[1],
-                instance=row[2],
-                severity=row[3],
-                severity_text=row[4],
-                event=row[5],
-                body=readable_text(row[6]),
-                trace_id=_bytes(row[7]),
-                span_id=_bytes(row[8]),
-                scope=row[9],
-                attributes=readable(row[10]),
-                resource=readable(row[11]),
-            )
-            for row in rows
-        ]
+        return [log_record(row) for row in rows]
 
     async def count_logs(
         self, query: LogCountQuery, *, bounds: Limits = READ_BOUNDS
@@ -295,6 +283,24 @@ class Reader:
     async def _rows(self, sql: str, bounds: Limits = READ_BOUNDS) -> list[list[Any]]:
         answer = await self._sessions.query(sql, "JSONCompactEachRow", bounds)
         return [json.loads(line) for line in answer.splitlines()]
+
+
+def log_record(row: Sequence[Any]) -> LogRecord:
+    """Return the record that *row*, of `LOG_COLUMNS`, is."""
+    return LogRecord(
+        time_ns=row[0],
+        service=row[1],
+        instance=row[2],
+        severity=row[3],
+        severity_text=row[4],
+        event=row[5],
+        body=readable_text(row[6]),
+        trace_id=_bytes(row[7]),
+        span_id=_bytes(row[8]),
+        scope=row[9],
+        attributes=readable(row[10]),
+        resource=readable(row[11]),
+    )
 
 
 def _where(matchers: Sequence[Matcher], tenant: str) -> str:

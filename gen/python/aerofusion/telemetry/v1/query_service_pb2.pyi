@@ -755,6 +755,7 @@ class SearchLogsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Part of the record's body, whatever its case. At most 1,024 bytes."""
     severity_at_least: Global___LogSeverity.ValueType
@@ -769,6 +770,10 @@ class SearchLogsRequest(_message.Message):
     """`next_page_token` of the page before; empty for the first."""
     tenant: _builtins.str
     """Whose logs. The caller's own tenant if empty; the platform's own for operators."""
+    filter: _builtins.str
+    """Filter in the language of docs/specs/logs.md, such as
+    `{service="edge"} |= "upstream" | severity>=warn`. At most 4,096 bytes.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Attributes or resource attributes by name, with their exact values. At most 32."""
@@ -794,10 +799,11 @@ class SearchLogsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         tenant: _builtins.str = ...,
+        filter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "service", b"service", "severity_at_least", b"severity_at_least", "start_time", b"start_time", "tenant", b"tenant", "text", b"text", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "end_time", b"end_time", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "service", b"service", "severity_at_least", b"severity_at_least", "start_time", b"start_time", "tenant", b"tenant", "text", b"text", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Logs: followed as they come, and sorted into patterns."""
