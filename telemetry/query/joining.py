@@ -14,6 +14,7 @@ from telemetry.promql.values import STALE_BITS, offsets_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from telemetry.promql.kernels import Ints
     from telemetry.promql.labels import Labels
     from telemetry.store.histograms import HistogramSamples
 
@@ -45,7 +46,12 @@ def joined(parts: Sequence[Columns]) -> Columns:
         offsets=offsets_of(np.bincount(owner[kept], minlength=len(place)).astype(np.int64)),
         histograms=concatenated(pools),
         histogram=np.concatenate(rows)[kept],
+        starts=np.concatenate([_starts(part) for part in parts])[kept],
     )
+
+
+def _starts(part: Columns) -> Ints:
+    return np.zeros(part.ts.size, np.int64) if part.starts is None else part.starts
 
 
 def natives(labels: Sequence[Labels], found: HistogramSamples) -> Columns:
@@ -59,4 +65,5 @@ def natives(labels: Sequence[Labels], found: HistogramSamples) -> Columns:
         offsets=found.offsets,
         histograms=found.histograms,
         histogram=np.where(ended, -1, np.arange(sums.size)),
+        starts=found.starts_ms,
     )

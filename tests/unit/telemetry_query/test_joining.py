@@ -28,7 +28,7 @@ def stored(*histograms, ts):
     return HistogramSamples(
         offsets=np.array([0, len(ts)], np.int64),
         ts_ms=np.array(ts, np.int64),
-        starts_ms=np.zeros(len(ts), np.int64),
+        starts_ms=np.full(len(ts), 77, np.int64),
         histograms=columns(list(histograms)) if histograms else none(),
     )
 
@@ -43,6 +43,7 @@ def test_samples_are_in_the_order_of_time_within_each_series():
     assert (found.histogram >= 0).tolist() == [False, True, False, True, False]
     assert [of_row(found.histograms, i).count for i in found.histogram[[1, 3]]] == [1, 2]
     assert found.values[[0, 2, 4]].tolist() == [1.5, 2.5, 4.0]
+    assert found.starts.tolist() == [0, 77, 0, 77, 0]
 
 
 def test_the_end_of_a_series_of_histograms_is_a_staleness_marker():
