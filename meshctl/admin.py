@@ -66,6 +66,7 @@ REMEDIES = {
     "TOO_MANY_DEPRECATED": "meshctl deprecated SERVICE",
     "QUERY_TOO_EXPENSIVE": "a shorter time",
     "TOO_MANY_WATCHERS": "again in a while",
+    "DASHBOARD_NOT_FOUND": "meshctl dashboard list",
     "TRACE_NOT_FOUND": "meshctl traces",
     "FILTER_INVALID": "docs/specs/logs.md",
 }

@@ -11,6 +11,8 @@ import grpc.aio
 
 from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
+    dashboard_service_pb2_grpc,
+    forecast_service_pb2_grpc,
     log_service_pb2_grpc,
     map_service_pb2_grpc,
     query_service_pb2_grpc,
@@ -38,6 +40,8 @@ class Telemetry:
             ],
         )
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(self._channel)
+        self.dashboards = dashboard_service_pb2_grpc.DashboardServiceStub(self._channel)
+        self.forecasts = forecast_service_pb2_grpc.ForecastServiceStub(self._channel)
         self.routing = routing_service_pb2_grpc.RoutingServiceStub(self._channel)
         self.rules = rule_service_pb2_grpc.RuleServiceStub(self._channel)
         self.queries = query_service_pb2_grpc.QueryServiceStub(self._channel)

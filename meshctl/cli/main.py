@@ -58,6 +58,11 @@ SECTIONS = {
         "trace": ("meshctl.cli.trace:trace", "Show a trace, and what its time went into."),
         "map": ("meshctl.cli.map:service_map", "Show which service calls which, and how well."),
     },
+    "What is and will be": {
+        "dashboard": ("meshctl.cli.dashboard:dashboard", "Dashboards, drawn here."),
+        "forecast": ("meshctl.cli.forecast:forecast", "Go on from metrics into the future."),
+        "sizes": ("meshctl.cli.forecast:sizes", "Advise on CPU and memory of services."),
+    },
     "Calls": {
         "explain": ("meshctl.cli.explain:explain", "Say why the edge answers as it does."),
         "token": ("meshctl.cli.token:token", "Sign a token for the edge."),
