@@ -47,6 +47,9 @@ async def open_room(
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(room.run())
+        if settings.postgres_dsn:
+            # The first alert shall not wait for what is compiled when it is first used.
+            tasks.create_task(queries.warm())
         yield room
         with contextlib.suppress(MeshError, TimeoutError):
             async with asyncio.timeout(SAVE_WITHIN_S):
@@ -71,6 +74,7 @@ def make_runner(
         write=write,
         changed=changed,
         limits=limits,
+        screen=queries.screen,
         step_ms=int(settings.rules_interval / timedelta(milliseconds=1)),
     )
 

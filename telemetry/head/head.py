@@ -18,6 +18,7 @@ import numpy as np
 from telemetry.head import blocks
 from telemetry.head.extract import Columns
 from telemetry.head.index import Index
+from telemetry.head.ranges import folded, make_ranges, newest, rates, without_stale
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.labels import make
 from telemetry.promql.matchers import equals
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from telemetry.head.index import Chosen
+    from telemetry.head.ranges import Ranges
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
     from telemetry.scan.described import NewSeries
@@ -275,6 +278,50 @@ class Head:
             )
         return Recent(labels=labels, ts=ts, values=values, offsets=offsets, horizon_ms=horizon)
 
+    def choose(self, tenant: str, selection: Selection) -> Chosen:
+        """Return the series of *tenant* that *selection* means, with their slots."""
+        return self._index.choose(tenant, selection)
+
+    def ranges(
+        self,
+        chosen: NDArray[np.int32],
+        rows: NDArray[np.int32],
+        selections: int,
+        *,
+        window: tuple[int, int],
+        rate: str,
+    ) -> Ranges | None:
+        """
+        Return between what the values of so many *selections* lie; None if the head can't tell.
+
+        Args:
+            chosen: The slots of all selections.
+            rows: Which selection each of them is of.
+            window: First and last instant that counts, milliseconds.
+            rate: `rate`, `increase` or `delta` over the window; empty: the newest values.
+
+        """
+        found = make_ranges(selections)
+        start, end = window
+        for first in range(0, len(chosen), _READ_SLOTS):
+            part, their = chosen[first : first + _READ_SLOTS], rows[first : first + _READ_SLOTS]
+            if not rate:
+                with self._lock:
+                    newest(
+                        self._arena, self._slots, part, their, start, end,
+                        found.bounds, found.values, found.samples, found.odd,
+                    )  # fmt: skip
+                continue
+            with self._lock:
+                columns = blocks.gather(self._arena, self._slots, part, start, end)
+            ts, values, offsets = blocks.tidy(*columns, start - 1)
+            np.add.at(found.samples, their, np.diff(offsets))
+            ts, values, offsets = without_stale(ts, values, offsets)
+            length = end - start + 1
+            of, present = rates(ts, values, offsets, end=end, range_ms=length, name=rate)
+            folded(of, present, their, found.bounds, found.values, found.odd)
+        return found if start > self.horizon_ms else None
+
     def sweep(self) -> int:
         """
         Free the oldest blocks, if it is time; return how many.
@@ -347,4 +394,7 @@ def warm() -> None:
     head.take(Columns(ids=one.astype(np.uint64), ts_ms=one, values=np.ones(1)))
     head.fill(one.astype(np.uint64), one, np.ones(1))
     head.read("", ((),), 1, 1, series_max=1)
+    for rate in ("", "rate"):
+        chosen = np.zeros(1, np.int32)
+        head.ranges(chosen, chosen, 1, window=(1, 1), rate=rate)
     head.free(1)

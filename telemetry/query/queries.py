@@ -20,10 +20,11 @@ from telemetry.promql.parse import parse_selector
 from telemetry.promql.warm import warm
 from telemetry.query import exemplars
 from telemetry.query.source import StoreSource, matching_series, stored_matchers
+from telemetry.rules.screening import quiet
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from telemetry.head.head import Head
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from telemetry.promql.matchers import Selection
     from telemetry.promql.source import Source
     from telemetry.query.exemplars import SeriesExemplars
+    from telemetry.rules.shapes import Shape
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.model import MetricFamily
     from telemetry.store.reader import Reader
@@ -197,6 +199,10 @@ class Queries:
         if asked is not None:
             limits = replace(limits, timeout=min(asked, limits.timeout))
         return Engine(source=self.source(tenant, limits.timeout), limits=limits)
+
+    def screen(self, tenant: str, shapes: Sequence[Shape | None], at_ms: int) -> Mapping[int, bool]:
+        """Return which *shapes* certainly find nothing, and whether they have data."""
+        return {} if self._head is None else quiet(self._head, tenant, shapes, at_ms)
 
     def source(self, tenant: str, timeout: timedelta) -> Source:
         """Return one tenant's samples; each read of the store may take *timeout*."""

@@ -12,6 +12,7 @@ from telemetry.promql.labels import NAME
 from telemetry.promql.matchers import equals
 from telemetry.promql.parse import parse
 from telemetry.rules.model import alert_labels, recorded_labels
+from telemetry.rules.shapes import shape_of
 from telemetry.rules.states import Failed, Found, Holds, Outcome, Timing
 from telemetry.rules.template.functions import functions
 from telemetry.rules.template.go import Template, TemplateError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from telemetry.promql.matchers import Selection
     from telemetry.promql.source import Columns, Source
     from telemetry.rules.model import Group, Rule
+    from telemetry.rules.shapes import Shape
 
 ALERTS_MAX = 10_000
 """Alerts, or recorded series, of one rule; beyond them its evaluation fails."""
@@ -44,6 +46,9 @@ class Prepared:
 
     label_templates: tuple[tuple[str, Template], ...]
     annotations: tuple[tuple[str, Template], ...]
+    shape: Shape | None
+    """What it looks like, if it is an alert of a common shape."""
+
     reads: frozenset[str] | None
     """Names of the series it selects; None: any."""
 
@@ -60,6 +65,13 @@ class Result:
 
     newest_ms: int = 0
     """Time of the newest sample that was looked at; 0: none was."""
+
+
+NOTHING = Result(outcome=Found(holding={}))
+"""The condition holds for nothing."""
+
+NO_DATA = Result(outcome=Found(holding={}, has_data=False))
+"""And there is nothing that it could hold for."""
 
 
 def prepare(group: Group, rule: Rule, limits: QueryLimits) -> Prepared:
@@ -84,6 +96,7 @@ def prepare(group: Group, rule: Rule, limits: QueryLimits) -> Prepared:
         labels=tuple(pair for pair in added if "{{" not in pair[1]),
         label_templates=tuple(templates),
         annotations=tuple((name, Template(text)) for name, text in rule.annotations),
+        shape=shape_of(node) if rule.alert else None,
         reads=_names(node),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,13 +14,14 @@ from opentelemetry import metrics
 
 from meshkit.errors import MeshError
 from telemetry.rules import grid
-from telemetry.rules.evaluating import Prepared, Result, evaluate, prepare
+from telemetry.rules.evaluating import NO_DATA, NOTHING, Prepared, Result, evaluate, prepare
 from telemetry.rules.recording import alert_series, encode, samples
+from telemetry.rules.shapes import Shape
 from telemetry.rules.states import Event, Failed, RuleState, dropped, restored, step
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable
 
     from telemetry.promql.labels import Labels
     from telemetry.promql.limits import QueryLimits
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Screen = Callable[[str, Sequence[Shape | None], int], Mapping[int, bool]]
 Key = tuple[str, str]
 """Tenant and id of a group."""
 
@@ -86,6 +89,8 @@ class Runner:
         source: Returns a tenant's samples, to be read on worker threads.
         write: Takes an OTLP request of a tenant in.
         changed: Is told what happened to alerts, tick by tick.
+        screen: Returns which of some shapes find nothing at a time, by their numbers, and whether
+            they have data; on the thread that evaluates.
         step_ms: How often a group is evaluated that doesn't say, and what all offsets are
             multiples of.
         clock: Unix nanoseconds.
@@ -100,12 +105,14 @@ class Runner:
         changed: Callable[[Sequence[Change]], None],
         limits: QueryLimits,
         step_ms: int,
+        screen: Screen | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._source = source
         self._write = write
         self._changed = changed
         self._limits = limits
+        self._screen = screen
         self._step_ms = step_ms
         self._clock = clock
         self._groups: dict[Key, Running] = {}
@@ -251,7 +258,7 @@ class Runner:
         for number in range(max((len(one.stages) for one in here), default=0)):
             work = [(one, one.stages[number]) for one in here if number < len(one.stages)]
             loop = asyncio.get_running_loop()
-            done = await loop.run_in_executor(self._thread, self._evaluate, work, at_ms)
+            done = await loop.run_in_executor(self._thread, self.evaluate_all, work, at_ms)
             for tenant, request in done.requests:
                 await self._store(tenant, request)
             if done.failures:
@@ -261,9 +268,9 @@ class Runner:
         for one in here:
             one.last_ms = at_ms
 
-    def _evaluate(self, work: Iterable[tuple[Running, Sequence[str]]], at_ms: int) -> _Done:
-        """Evaluate some rules of some groups. On the thread."""
-        done = _Done()
+    def evaluate_all(self, work: Iterable[tuple[Running, Sequence[str]]], at_ms: int) -> Done:
+        """Evaluate some rules of some groups. Blocking: on a thread that no other tick is on."""
+        done = Done()
         written: dict[str, list[Sample]] = {}
         sources: dict[str, Source] = {}
         for running, keys in work:
@@ -272,9 +279,15 @@ class Runner:
             source = sources.setdefault(tenant, self._source(tenant))
             out = written.setdefault(tenant, [])
             when_ms = at_ms - running.group.offset_ms
-            for key in keys:
-                prepared = running.rules[key]
-                result = evaluate(prepared, source, when_ms, self._limits)
+            rules = [running.rules[key] for key in keys]
+            quiet: Mapping[int, bool] = {}
+            if self._screen is not None:
+                quiet = self._screen(tenant, [one.shape for one in rules], when_ms)
+            for number, (key, prepared) in enumerate(zip(keys, rules, strict=True)):
+                if number in quiet:
+                    result = NOTHING if quiet[number] else NO_DATA
+                else:
+                    result = evaluate(prepared, source, when_ms, self._limits)
                 self._apply(running, key, result, when_ms, out=out, done=done)
             if running.orphans:
                 out += samples({}, running.orphans, when_ms)
@@ -291,12 +304,14 @@ class Runner:
         at_ms: int,
         *,
         out: list[Sample],
-        done: _Done,
+        done: Done,
     ) -> None:
         """Take one rule's *result* into its state; its samples go to *out*."""
-        prepared = running.rules[key]
-        state, events = step(prepared.timing, running.states[key], at_ms, result.outcome)
+        prepared, before = running.rules[key], running.states[key]
+        state, events = step(prepared.timing, before, at_ms, result.outcome)
         running.states[key] = state
+        if result is NOTHING and not before.alerts and not running.written.get(key):
+            return  # As nearly always.
         if isinstance(result.outcome, Failed):
             done.failures += 1
             # Nothing new is known, so what was recorded stays as it is; alerts stand as before.
@@ -356,7 +371,7 @@ class Runner:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Done:
+class Done:
     """What evaluating a stage gave."""
 
     requests: list[tuple[str, bytes]] = field(default_factory=list)

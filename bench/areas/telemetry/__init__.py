@@ -11,7 +11,7 @@ from bench.report import Report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOMS: tuple[str, ...] = ("intake", "cost", "disk", "crash", "promql", "trends")
+ROOMS: tuple[str, ...] = ("intake", "cost", "disk", "crash", "promql", "trends", "alerts")
 """Modules of this package, in the order they run; each has `measure(report)`."""
 
 
