@@ -1,13 +1,24 @@
-"""`python -m telemetry serve | check-config`."""
+"""`python -m telemetry serve | check-config`, and `deadman`, which watches that it does."""
 
 from __future__ import annotations
 
 import sys
 
-from meshkit.main import run_service
-from telemetry.app import serve
-from telemetry.settings import Settings
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command in *argv*; `deadman` alone means `deadman serve`. Returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    # The one that watches must not need what may be broken in the other.
+    if arguments[:1] == ["deadman"]:
+        from telemetry.deadman.app import main as deadman  # noqa: PLC0415
+
+        return deadman(arguments[1:])
+    from meshkit.main import run_service  # noqa: PLC0415
+    from telemetry.app import serve  # noqa: PLC0415
+    from telemetry.settings import Settings  # noqa: PLC0415
+
+    return run_service("telemetry", Settings, serve, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("telemetry", Settings, serve))
+    sys.exit(main())

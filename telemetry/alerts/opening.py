@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from meshkit.errors import MeshError
 from telemetry.alerts.room import TENANT, Room
-from telemetry.alerts.sending import Sender, Straight
+from telemetry.alerts.sending import Sender
+from telemetry.alerts.straight import Straight
 from telemetry.alerts.teller import Teller
 from telemetry.promql.limits import QueryLimits
 from telemetry.rules.runner import Change, Runner
@@ -46,15 +47,16 @@ async def open_room(
         connections=settings.postgres_connections,
     )
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(room.run())
+        running = [tasks.create_task(room.run())]
         if settings.postgres_dsn:
             # The first alert shall not wait for what is compiled when it is first used.
-            tasks.create_task(queries.warm())
+            running.append(tasks.create_task(queries.warm()))
         yield room
         with contextlib.suppress(MeshError, TimeoutError):
             async with asyncio.timeout(SAVE_WITHIN_S):
                 await room.save()
-        running.cancel()
+        for task in running:
+            task.cancel()
 
 
 def make_runner(

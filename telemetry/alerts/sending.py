@@ -10,16 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import ssl
 import time
-from dataclasses import dataclass
 from datetime import timedelta
-from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
-import aiosmtplib
 import grpc
 import structlog
 from opentelemetry import metrics
@@ -31,6 +26,7 @@ from aerofusion.notify.v1 import (
     template_service_pb2_grpc,
 )
 from meshkit.status import from_rpc_error
+from telemetry.alerts.straight import mail, post_all
 
 
 if TYPE_CHECKING:
@@ -38,6 +34,7 @@ if TYPE_CHECKING:
 
     from meshkit.identity import Workload
     from telemetry.alerts.message import Message
+    from telemetry.alerts.straight import Straight
 
 log = structlog.get_logger()
 
@@ -48,7 +45,6 @@ WORKERS = 4
 TAKEN_WITHIN_S = 5.0
 """How long the notifier may take to accept a notification before it goes straight."""
 
-STRAIGHT_WITHIN_S = 10.0
 GIVE_UP_S = 600.0
 TEMPLATE = "alerts"
 _RETRY_FIRST_S, _RETRY_MOST_S = 1.0, 30.0
@@ -60,19 +56,6 @@ class Taken(Protocol):
     def __call__(
         self, message: Message, *, sent_ms: int, delivered_ms: int, route: str
     ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Straight:
-    """How to reach people without the notifier."""
-
-    smtp_address: str = ""
-    """Mail server as `host:port`; empty: no mail."""
-
-    smtp_security: str = "mesh"
-    """As the notifier's: `mesh`, `tls`, `starttls` or `plain`."""
-
-    smtp_sender: str = "alerts@aerofusion.example"
 
 
 class Sender:
@@ -168,73 +151,9 @@ class Sender:
             else:
                 return "notifier"
         mailed, posted = await asyncio.gather(
-            self._mail(message), _post_all(session, message), return_exceptions=False
+            mail(self._straight, message, self._workload), post_all(session, message)
         )
         return "smtp" if mailed else "webhook" if posted else ""
-
-    async def _mail(self, message: Message) -> bool:
-        """Return whether the mail server took *message*."""
-        if not message.fallback_mails or not self._straight.smtp_address:
-            return False
-        mail = EmailMessage()
-        mail["From"] = self._straight.smtp_sender
-        mail["To"] = ", ".join(message.fallback_mails)
-        mail["Subject"] = message.subject.replace("\n", " ")[:200]
-        mail["Message-ID"] = f"<{message.id}@{self._straight.smtp_sender.partition('@')[2]}>"
-        mail.set_content(message.text)
-        host, _, port = self._straight.smtp_address.rpartition(":")
-        security = self._straight.smtp_security
-        context: ssl.SSLContext | None = None
-        if security == "mesh":
-            context = self._workload.client_ssl_context("mailsink")
-        elif security != "plain":
-            context = ssl.create_default_context()
-        try:
-            await aiosmtplib.send(
-                mail,
-                recipients=list(message.fallback_mails),
-                hostname=host,
-                port=int(port),
-                use_tls=security in {"mesh", "tls"},
-                start_tls=security == "starttls",
-                tls_context=context,
-                timeout=STRAIGHT_WITHIN_S,
-            )
-        except (aiosmtplib.SMTPException, OSError) as error:
-            log.warning("mail_not_taken", notification=message.id, error=repr(error)[:200])
-            return False
-        return True
-
-
-async def _post_all(session: aiohttp.ClientSession, message: Message) -> bool:
-    """Return whether any webhook took *message*."""
-    posted = await asyncio.gather(
-        *(_post(session, address, message) for address in message.fallback_webhooks)
-    )
-    return any(posted)
-
-
-async def _post(session: aiohttp.ClientSession, address: str, message: Message) -> bool:
-    body = {
-        "id": message.id,
-        "policy": message.group[0],
-        "group": json.loads(message.group[1]),
-        "why": message.why.value,
-        "subject": message.subject,
-        "text": message.text,
-        "alerts": [dict(labels) for labels in message.labels],
-    }
-    limit = aiohttp.ClientTimeout(total=STRAIGHT_WITHIN_S)
-    try:
-        async with session.post(
-            address, json=body, timeout=limit, allow_redirects=False
-        ) as response:
-            if response.status < 300:
-                return True
-            log.warning("webhook_refused", notification=message.id, status=response.status)
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        log.warning("webhook_failed", notification=message.id, error=repr(error)[:200])
-    return False
 
 
 async def _notify(channel: grpc.aio.Channel, message: Message) -> None:

@@ -29,6 +29,7 @@ SETTINGS = {
     "NOTIFIER": "notifier.settings",
     "SYNCD": "syncd.settings",
     "TELEMETRY": "telemetry.settings",
+    "DEADMAN": "telemetry.deadman.settings",
     "FLIGHTINFO": "meshctl.demo.settings:FlightinfoSettings",
     "DEVICES": "meshctl.demo.settings:DevicesSettings",
     "MAILSINK": "meshctl.demo.settings:MailsinkSettings",
