@@ -11,6 +11,9 @@ from telemetry.deadman.settings import Settings
 from tests.contract.telemetry_alerts.reaching import ready
 
 
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+
+
 @pytest.fixture
 async def told():
     """What a webhook is told, and its address."""

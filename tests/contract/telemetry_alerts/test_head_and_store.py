@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from telemetry.app import open_pipeline, open_store
 from telemetry.head.extract import whole
@@ -17,6 +18,9 @@ from telemetry.scan.sink import Kind
 from telemetry.settings import Settings
 from telemetry.store.reader import Reader
 from tests.contract.telemetry_intake import otlp_requests
+
+
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
 
 
 ALL = ((Matcher("__name__", MatchOp.REGEX, ".+"),),)

@@ -20,6 +20,9 @@ from telemetry.store.reader import Reader
 from tests.contract.telemetry_intake import otlp_requests
 
 
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+
+
 STEP_MS = 100
 """Rules are evaluated ten times a second, so that tests needn't wait for seconds."""
 
