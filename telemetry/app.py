@@ -45,6 +45,7 @@ from telemetry.scan.scanner import Scanner
 from telemetry.signals import Signals, make_edges, open_signals
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
+from telemetry.store.retention import Keeper, Retention
 from telemetry.store.rollups import Roller
 from telemetry.store.sessions import SessionLimits, Sessions
 from telemetry.trends.asking import Trends
@@ -118,6 +119,12 @@ async def serve(
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
         stack.push_async_callback(_settle, rest)
+        keeper = Keeper(
+            sessions,
+            Retention.of(settings.retention, settings.retention_overrides),
+            disk_bytes_max=settings.disk_bytes_max,
+        )
+        stack.push_async_callback(_settle, asyncio.ensure_future(keeper.run()))
         roller = Roller(sessions)
         stack.push_async_callback(
             _settle, asyncio.ensure_future(roller.run(after=pipeline.loader.recovered))

@@ -48,6 +48,16 @@ class Settings(MeshSettings):
     """Points, log records and spans of one tenant a second; beyond it they are refused for now.
     0: any number."""
 
+    retention: Annotated[timedelta, Range(86_400, 3_650 * 86_400)] = timedelta(days=90)
+    """How long metrics, logs and traces stay; whole days."""
+
+    retention_overrides: str = ""
+    """Where it isn't that: `tenant/signal=30d` with the signals metrics, logs and traces,
+    separated by commas. The mesh's own tenant has no name: `/logs=14d`."""
+
+    disk_bytes_max: Annotated[int, Range(0, 1 << 60)] = 0
+    """Disk that the tables may take; from four fifths of it on a warning is logged. 0: any."""
+
     scrape_config: Path | None = None
     """File of endpoints to scrape, as Prometheus has it (`scrape_configs`, `static_configs`)."""
 
