@@ -216,7 +216,7 @@ class Scanner:
         """Load or compile what most requests need; the first time on a machine takes a while."""
         for signal in (Signal.METRICS, Signal.LOGS, Signal.TRACES):
             self.judge(signal, b"", 1)
-        self._warm_points({Kind.GAUGE})
+        self._warm_points({Kind.GAUGE, Kind.HISTOGRAM, Kind.SUMMARY})
         attribute_places(_EMPTY, 7)
         self.learn([])
         self.fold({1: 1})

@@ -91,6 +91,7 @@ def _runs(count: int, *, safe: bool) -> tuple[int, int, int]:
                 doubled += sum(times > 1 for times in found.values())
                 total += len(acknowledged)
                 acknowledged = set()
+                print(f"of {total} acknowledged: {lost} lost, {doubled} doubled", flush=True)
     return lost, doubled, total
 
 

@@ -29,7 +29,7 @@ from meshkit.identity.material import new_key_pem, workload_request_pem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STARTS_WITHIN_S = 120
+_STARTS_WITHIN_S = 300
 _QUIET_SHARE = 0.08
 """A process that uses less of a core has done what it had to."""
 

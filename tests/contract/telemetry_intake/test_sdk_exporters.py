@@ -52,7 +52,7 @@ def exporting(ca):
             "credentials": workload.channel_credentials(),
             "channel_options": (("grpc.ssl_target_name_override", "telemetry.aerofusion"),),
             "compression": grpc.Compression.Gzip,
-            "timeout": 5,
+            "timeout": 30,
         }
 
     return arguments
@@ -194,7 +194,7 @@ async def test_a_service_nobody_named_may_not_send(settings, ca, run_serve):
     ):
         export = channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await export(b"", timeout=5)
+            await export(b"", timeout=30)
 
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
@@ -205,9 +205,9 @@ async def test_bytes_that_are_no_otlp_are_refused_for_good(settings, ca, run_ser
         ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
     ):
         export = channel.unary_unary(METHODS[Signal.METRICS])
-        empty = await export(b"", timeout=5)
+        empty = await export(b"", timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await export(b"\x0a\xff", timeout=5)
+            await export(b"\x0a\xff", timeout=30)
 
     assert empty == b""
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -221,7 +221,7 @@ async def test_a_sender_that_must_wait_is_told_how_long(tmp_path, ca, run_serve)
         ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await channel.unary_unary(METHODS[Signal.METRICS])(request, timeout=5)
+            await channel.unary_unary(METHODS[Signal.METRICS])(request, timeout=30)
 
     status = rpc_status.from_call(refused.value)
     retry = RetryInfo()
