@@ -119,23 +119,7 @@ async def serve(
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
         stack.push_async_callback(_settle, rest)
-        keeper = Keeper(
-            sessions,
-            Retention.of(settings.retention, settings.retention_overrides),
-            disk_bytes_max=settings.disk_bytes_max,
-        )
-        stack.push_async_callback(_settle, asyncio.ensure_future(keeper.run()))
-        roller = Roller(sessions)
-        stack.push_async_callback(
-            _settle, asyncio.ensure_future(roller.run(after=pipeline.loader.recovered))
-        )
-        if settings.scrape_config is not None:
-            scraper = Scraper(
-                pipeline.intake,
-                await asyncio.to_thread(read_targets, settings.scrape_config),
-                tls=await asyncio.to_thread(ssl.create_default_context),
-            )
-            stack.push_async_callback(_settle, asyncio.ensure_future(scraper.run()))
+        await stack.enter_async_context(_upkeep(settings, sessions, pipeline))
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
         signals = await stack.enter_async_context(
@@ -161,6 +145,30 @@ async def serve(
         if started is not None and not started.done():
             started.set_result(port)
         await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def _upkeep(
+    settings: Settings, sessions: Sessions, pipeline: Pipeline
+) -> AsyncIterator[None]:
+    """Keep retention and roll-ups, and scrape, for as long as the block runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        keeper = Keeper(
+            sessions,
+            Retention.of(settings.retention, settings.retention_overrides),
+            disk_bytes_max=settings.disk_bytes_max,
+        )
+        stack.push_async_callback(_settle, asyncio.ensure_future(keeper.run()))
+        rolling = Roller(sessions).run(after=pipeline.loader.recovered)
+        stack.push_async_callback(_settle, asyncio.ensure_future(rolling))
+        if settings.scrape_config is not None:
+            scraper = Scraper(
+                pipeline.intake,
+                await asyncio.to_thread(read_targets, settings.scrape_config),
+                tls=await asyncio.to_thread(ssl.create_default_context),
+            )
+            stack.push_async_callback(_settle, asyncio.ensure_future(scraper.run()))
+        yield
 
 
 @contextlib.asynccontextmanager
