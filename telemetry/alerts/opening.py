@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from telemetry.query.queries import Queries
     from telemetry.settings import Settings
 
-SAVE_WITHIN_S = 2.0
+SAVE_WITHIN_S = 1.0
 """How long a stop waits for the database; what it doesn't know then is found anew."""
 
 
