@@ -9,6 +9,7 @@ from notifier.render import Renderer, RenderFailed, choose
 
 
 BOUND_S = 0.5
+"""Of the CPU, which other work on the machine doesn't lengthen."""
 """Far above what a rendering may take, far below what an attack would."""
 
 
@@ -102,11 +103,11 @@ HOSTILE = {
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_template_is_stopped_soon(source):
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(RenderFailed) as failed:
         render(source, name="x", a="a", big="a" * 8_000, list=["a"] * 1_000, xs=[1])
 
-    assert time.perf_counter() - started < BOUND_S
+    assert time.thread_time() - started < BOUND_S
     assert len(str(failed.value)) < 300
 
 
