@@ -125,13 +125,15 @@ def _sum(
 
 
 def _groups(node: nodes.Aggregate, of: Vector) -> tuple[list[lb.Labels], Ints]:
+    if not node.names and not node.without:
+        return [()] if of.labels else [], np.zeros(len(of.labels), np.int64)
     index: dict[lb.Labels, int] = {}
     if node.without:
         names = {*node.names, lb.NAME}
-        keys = (lb.without(labels, names) for labels in of.labels)
+        keys = [lb.without(labels, names) for labels in of.labels]
     else:
-        keys = (lb.only(labels, node.names) for labels in of.labels)
-    group = np.fromiter((index.setdefault(key, len(index)) for key in keys), np.int64)
+        keys = [lb.only(labels, node.names) for labels in of.labels]
+    group = np.array([index.setdefault(key, len(index)) for key in keys], np.int64)
     return list(index), group
 
 

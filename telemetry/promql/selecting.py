@@ -24,11 +24,27 @@ class Selected(NamedTuple):
     """What a selector found."""
 
     vector: Vector
-    ts: Ints
-    """When each sample was taken, milliseconds since 1970; 0 where there is none."""
+    places: Ints
+    """Each cell's sample in *columns*; -1 where there is none, or it lies between two."""
 
-    starts: Ints
-    """When its counter began, 0 where that isn't known."""
+    columns: Columns
+
+    @property
+    def ts(self) -> Ints:
+        """When each sample was taken, milliseconds since 1970; 0 where there is none."""
+        return self._picked(self.columns.ts)
+
+    @property
+    def starts(self) -> Ints:
+        """When its counter began, 0 where that isn't known."""
+        if self.columns.starts is None:
+            return np.zeros(self.places.shape, np.int64)
+        return self._picked(self.columns.starts)
+
+    def _picked(self, of: Ints) -> Ints:
+        if not of.size:
+            return np.zeros(self.places.shape, np.int64)
+        return np.where(self.places >= 0, of[self.places], 0)
 
 
 def latest(columns: Columns, ends: Ints, lookback_ms: int) -> Selected:
@@ -36,17 +52,12 @@ def latest(columns: Columns, ends: Ints, lookback_ms: int) -> Selected:
     index = kernels.latest(columns.ts, stale(columns.values), columns.offsets, ends, lookback_ms)
     present = index >= 0
     if not columns.ts.size:
-        nothing = np.zeros(index.shape, np.int64)
-        return Selected(_vector(columns, np.full(index.shape, np.nan), present), nothing, nothing)
-    values = np.where(present, columns.values[index], np.nan)
+        return Selected(_vector(columns, np.full(index.shape, np.nan), present), index, columns)
     native = None
     if columns.histogram is not None and columns.histograms is not None:
         native = Native(columns.histograms, np.where(present, columns.histogram[index], -1))
-    ts = np.where(present, columns.ts[index], 0)
-    starts = np.zeros_like(ts)
-    if columns.starts is not None:
-        starts = np.where(present, columns.starts[index], 0)
-    return Selected(_vector(columns, values, present, native), ts, starts)
+    # Where there is none this is some other sample: what isn't present means nothing.
+    return Selected(_vector(columns, columns.values[index], present, native), index, columns)
 
 
 def _vector(
@@ -67,9 +78,9 @@ def smoothed(
     before, behind = edges.neighbours(ts, offsets, ends, lookback_ms)
     present = before >= 0
     behind = np.where(behind >= 0, behind, before)
-    nothing = np.zeros(present.shape, np.int64)
+    nothing = np.full(present.shape, -1, np.int64)
     if not ts.size:
-        return Selected(_vector(columns, np.full(present.shape, np.nan), present), nothing, nothing)
+        return Selected(_vector(columns, np.full(present.shape, np.nan), present), nothing, columns)
     a, b = values[before], values[behind]
     gap = np.where(behind > before, ts[behind] - ts[before], 1)
     line = a + (b - a) * (np.broadcast_to(ends, present.shape) - ts[before]) / gap
@@ -87,7 +98,7 @@ def smoothed(
             ev, node, _vector(columns, result, present), columns.histograms, histogram, ts, before,
             behind, ends,
         )  # fmt: skip
-    return Selected(_vector(columns, result, present, native), nothing, nothing)
+    return Selected(_vector(columns, result, present, native), nothing, columns)
 
 
 def _line(  # noqa: PLR0917 - a part of the function above

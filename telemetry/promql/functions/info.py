@@ -44,7 +44,8 @@ def info(ev: Evaluator, call: nodes.Call) -> Value:
     data = tuple(m for m in given if m.name != lb.NAME)
     names = _name_matchers([m for m in given if m.name == lb.NAME])
     selector = nodes.Selector((names + data,), _reference(ev, call.args[0]) or nodes.When())
-    infos, sampled, _ = ev.selected(selector)
+    found = ev.selected(selector)
+    infos, sampled = found.vector, found.ts
     if infos.is_native.any():
         wrong = lb.text(infos.labels[int(infos.is_native.any(axis=1).argmax())])
         raise query_failed(f"this should be an info metric, with float samples: {wrong}")

@@ -47,8 +47,8 @@ def _constant(ev: Evaluator, value: float) -> Scalar:
 def timestamp(ev: Evaluator, call: nodes.Call) -> Value:
     """Return the time of each sample; of anything but a selector, the step's time."""
     if isinstance(call.args[0], nodes.Selector):
-        of, sampled, _ = ev.selected(call.args[0])
-        return renamed(of, sampled / 1000.0)
+        found = ev.selected(call.args[0])
+        return renamed(found.vector, found.ts / 1000.0)
     of = ev.vector(call.args[0])
     return renamed(of, np.broadcast_to(ev.times / 1000.0, of.values.shape))
 
@@ -56,8 +56,8 @@ def timestamp(ev: Evaluator, call: nodes.Call) -> Value:
 def start_timestamp(ev: Evaluator, call: nodes.Call) -> Value:
     """Return when the counter of each sample began; of anything but a selector, nothing."""
     if isinstance(call.args[0], nodes.Selector):
-        of, _, starts = ev.selected(call.args[0])
-        return renamed(of, starts / 1000.0)
+        found = ev.selected(call.args[0])
+        return renamed(found.vector, found.starts / 1000.0)
     of = ev.vector(call.args[0])
     nothing = renamed(of, of.values)
     return replace(nothing, present=np.zeros_like(of.present))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telemetry.http import encode
@@ -109,7 +109,7 @@ def same(a, b):
     return replace(a, hint=Hint.UNKNOWN) == replace(b, hint=Hint.UNKNOWN)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(exponential(), min_size=2, max_size=4))
 def test_a_sum_doesnt_depend_on_the_order_and_loses_nothing(histograms):
     total = added(*histograms)
@@ -121,7 +121,7 @@ def test_a_sum_doesnt_depend_on_the_order_and_loses_nothing(histograms):
         assert same(added(*order), total)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(exponential(), st.floats(0, 1), st.floats(0, 1))
 def test_quantiles_rise_and_stay_within_the_buckets(histogram, a, b):
     histogram = replace(histogram, zero_threshold=1e-30)  # below all buckets, as in real ones
@@ -136,7 +136,7 @@ def test_quantiles_rise_and_stay_within_the_buckets(histogram, a, b):
         assert found == sorted(found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(exponential(), st.floats(-100, 100))
 def test_what_is_trimmed_from_above_and_below_makes_the_whole(histogram, at):
     parts = []
