@@ -13,6 +13,9 @@ from tests.scenarios.telemetry_query import compatibility
 from tests.scenarios.telemetry_query.promqltest import SCRIPTS, Verdict, run
 
 
+# The first run on a machine compiles.
+pytestmark = pytest.mark.timeout(300)
+
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "specs" / "promql-compatibility.md"
 FLOAT_EVALS_AT_LEAST = 900
 NAMES = (

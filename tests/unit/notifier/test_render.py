@@ -9,8 +9,7 @@ from notifier.render import Renderer, RenderFailed, choose
 
 
 BOUND_S = 0.5
-"""Of the CPU, which other work on the machine doesn't lengthen."""
-"""Far above what a rendering may take, far below what an attack would."""
+"""CPU time: far above what a rendering may take, far below what an attack would."""
 
 
 def render(text: str = "", html: str = "", subject: str = "", action_url: str = "", **values):
