@@ -39,6 +39,8 @@ class Series:
     """Milliseconds since 1970."""
 
     values: Floats
+    """NaN where a point is a native histogram."""
+
     histogram: Ints | None = None
     """For each point a row of the answer's *histograms*, -1 for floats; None: all are floats."""
 
@@ -211,25 +213,23 @@ def finished(value: Vector) -> Vector:
 def _rows(times: Ints, value: Vector) -> list[Series]:
     there = value.present.any(axis=1)
     complete = set(np.flatnonzero(value.present.all(axis=1)).tolist())
-    native = value.native
     rows = []
     for i in np.flatnonzero(there).tolist():
-        own = None if native is None or not (native.rows[i] >= 0).any() else native.rows[i]
+        native = None if value.native is None else value.native.rows[i]
         if i in complete:
-            rows.append(
-                Series(labels=value.labels[i], ts=times, values=value.values[i], histogram=own)
-            )
+            rows.append(_series(value.labels[i], times, value.values[i], native))
         else:
             here: Bools = value.present[i]
-            rows.append(
-                Series(
-                    labels=value.labels[i],
-                    ts=times[here],
-                    values=value.values[i][here],
-                    histogram=None if own is None else own[here],
-                )
-            )
+            native = None if native is None else native[here]
+            rows.append(_series(value.labels[i], times[here], value.values[i][here], native))
     return rows
+
+
+def _series(labels: lb.Labels, ts: Ints, values: Floats, native: Ints | None) -> Series:
+    if native is None or not (native >= 0).any():
+        return Series(labels=labels, ts=ts, values=values)
+    values = np.where(native >= 0, np.nan, values)
+    return Series(labels=labels, ts=ts, values=values, histogram=native)
 
 
 def _scalar(times: Ints, value: Scalar) -> list[Series]:
@@ -248,7 +248,7 @@ def _samples(windows: Windows) -> list[Series]:
             own = None
             if windows.histogram is not None:
                 own = windows.histogram[first:stop][inside]
-            rows.append(Series(labels=labels, ts=ts[inside], values=values, histogram=own))
+            rows.append(_series(labels, ts[inside], values, own))
     return sorted(rows, key=lambda row: row.labels)
 
 

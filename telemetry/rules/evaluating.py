@@ -107,6 +107,12 @@ def evaluate(prepared: Prepared, source: Source, at_ms: int, limits: QueryLimits
     engine = Engine(source=watched, limits=limits)
     try:
         answer = engine.instant(prepared.rule.expr, at_ms, parsed=prepared.node)
+        if any(one.histogram is not None for one in answer.series):
+            return _failed(
+                "the rule gives native histograms; take histogram_count(), histogram_quantile() "
+                "or the like of them",
+                watched,
+            )
         rows = [(one.labels, float(one.values[-1])) for one in answer.series if len(one.values)]
         if len(rows) > prepared.limit:
             return _failed(f"exceeded limit of {prepared.limit} with {len(rows)} series", watched)

@@ -174,3 +174,11 @@ def test_buckets_count_as_samples_do():
     limits = replace(full.limits, samples_max=5_000)
     with pytest.raises(Exception, match="too many samples"):
         Engine(source=full.source, limits=limits).instant("x[5m]", 150_000)
+
+
+def test_who_knows_only_floats_finds_nan_where_there_are_histograms():
+    for query in ("x", "x[5m]"):
+        answer = engine(MIXED).instant(query, 1_000)
+        assert [one.values.tolist() for one in answer.series] == [
+            [pytest.approx(math.nan, nan_ok=True)]
+        ]
