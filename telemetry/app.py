@@ -42,7 +42,7 @@ from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
 from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
-from telemetry.signals import Signals, make_edges, open_signals
+from telemetry.signals import Signals, SpanWatch, open_signals, watch_spans
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.retention import Keeper, Retention
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
     from telemetry.alerts.room import Room
     from telemetry.dashboards.opening import Dashboards
-    from telemetry.map.edges import Edges
     from telemetry.settings import Settings
 
 log = structlog.get_logger()
@@ -77,7 +76,7 @@ class Pipeline:
     scanner: Scanner
     admission: Admission
     head: Head
-    edges: Edges
+    spans: SpanWatch
     loaded: Loaded
 
 
@@ -269,15 +268,15 @@ async def open_pipeline(
         on_sums=lambda samples: head.take(added_up(samples)),
     )
     refill = Refill(head, sessions, recovered=loader.recovered, span=settings.head_span)
-    edges = make_edges(settings)
-    await asyncio.to_thread(edges.warm)
+    spans = watch_spans(settings)
+    await asyncio.to_thread(spans.edges.warm)
     intake = Intake(
         admission=admission,
         catalog=catalog,
         log=writer,
         ledger=ledger,
         head=head,
-        on_spans=edges.take,
+        on_spans=spans.take,
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
@@ -291,7 +290,7 @@ async def open_pipeline(
             scanner=scanner,
             admission=admission,
             head=head,
-            edges=edges,
+            spans=spans,
             loaded=loaded,
         )
         filling.cancel()

@@ -101,6 +101,10 @@ class Settings(MeshSettings):
     map_wait: Annotated[timedelta, Range(0.05, 600)] = timedelta(seconds=60)
     """How long a span waits; then whom it called, or who called it, isn't instrumented."""
 
+    trace_spans_per_second: Annotated[float, Range(0, 1e7)] = 0.0
+    """Spans that may stay of all that come, on average; 0: all. Traces that went wrong or took long
+    stay even beyond it, of the others a share that fits, and each says for how many it stands."""
+
     store_readers: Annotated[int, Range(1, 32)] = 2
     """Queries under way at once."""
 

@@ -106,8 +106,12 @@ class Edges:
         """Whether `take_calls` is due, since calls will be lost otherwise."""
         return bool(self._state[_join.USED] * 2 > GROUPS)
 
-    def take(self, request: bytes, tenant: str, received_ns: int, rows: int) -> None:
-        """Join the *rows* spans that the scanner let in of a checked *request*."""
+    def take(self, request: bytes, tenant: str, received_ns: int, rows: int) -> NDArray[np.uint64]:
+        """
+        Join the *rows* spans that the scanner let in of a checked *request*.
+
+        Returns them, as columns of `telemetry.map.spans`.
+        """
         spans = np.zeros((rows, COLUMNS), np.uint64)
         fresh = np.zeros((FRESH_MAX + 1, 3), np.uint64)
         tenant_hash, unnamed = self._tenant(tenant)
@@ -130,6 +134,7 @@ class Edges:
             spans, count, now_ms, self._ring, self._heads, self._following, self._groups,
             self._state, self._classes,
         )  # fmt: skip
+        return spans[:count]
 
     def expire(self, now_ms: int) -> None:
         """Count what those spans stood for that have waited long enough by *now_ms*."""

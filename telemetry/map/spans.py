@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     Table = NDArray[np.uint64]
 
-ID, PARENT, SERVICE, PEER, PEER_CLASS, KIND, FAILED, START, DURATION = range(9)
-COLUMNS = 9
-"""Columns of a span: hashes of ids and names, OTLP's kind, 0 or 1, nanoseconds."""
+ID, PARENT, SERVICE, PEER, PEER_CLASS, KIND, FAILED, START, DURATION, TRACE_HIGH, TRACE_LOW = range(
+    11
+)
+COLUMNS = 11
+"""Columns of a span: hashes of ids and names, OTLP's kind, 0 or 1, nanoseconds, the trace's id."""
 
 FRESH_MAX = 256
 """Most names that one request may teach; others come with the next."""
@@ -191,6 +193,16 @@ def _failed(data: Bytes, start: int, stop: int) -> np.uint64:
 
 
 @bare
+def _big(number: np.uint64) -> np.uint64:
+    """Return *number* with its bytes in the other order."""
+    swapped = _U0
+    for i in range(8):
+        byte = (number >> np.uint64(8 * i)) & np.uint64(0xFF)
+        swapped |= byte << np.uint64(56 - 8 * i)
+    return swapped
+
+
+@bare
 def _span(
     data: Bytes, start: int, stop: int, received: np.uint64, tenant: np.uint64, out: Table, row: int
 ) -> int:
@@ -221,6 +233,8 @@ def _span(
     has_parent = parent != 0 and number64(data, parent) != _U0
     out[row, ID] = _id(data, trace, span, tenant)
     out[row, PARENT] = _id(data, trace, parent, tenant) if has_parent else _U0
+    out[row, TRACE_HIGH] = _big(number64(data, trace))
+    out[row, TRACE_LOW] = _big(number64(data, trace + 8))
     out[row, KIND] = kind
     out[row, FAILED] = failed
     out[row, START] = begun if begun != _U0 else received

@@ -229,3 +229,17 @@ PARTITION BY toMonday(minute)
 ORDER BY (tenant, minute, client, server, kind, virtual)
 TTL minute + INTERVAL 90 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
+
+-- Traces that stay for more than themselves (telemetry/sampling/); those that aren't here stand for
+-- one.
+CREATE TABLE IF NOT EXISTS trace_weights
+(
+    trace_id FixedString(16),
+    weight   Float64,
+    decided  DateTime('UTC')
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toMonday(decided)
+ORDER BY trace_id
+TTL decided + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;

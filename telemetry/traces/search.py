@@ -67,6 +67,9 @@ class Summary:
     matched_status: int
     """The highest; OTLP's ERROR is."""
 
+    weight: float
+    """For how many traces it stands."""
+
 
 class TraceSearch:
     """
@@ -86,6 +89,7 @@ class TraceSearch:
             return []
         rows = await self._rows(_summaries(query, found), bounds)
         known = {row[0]: row[1:] for row in rows}
+        weights = dict(await self._rows(_weights(found), bounds))
         return [
             Summary(
                 trace_id=bytes.fromhex(row[0]),
@@ -100,6 +104,7 @@ class TraceSearch:
                 spans=rest[4],
                 errors=rest[5],
                 services=tuple(sorted(rest[6])),
+                weight=weights.get(row[0], 1.0),
             )
             for row in found
             if (rest := known.get(row[0])) is not None
@@ -141,4 +146,12 @@ def _summaries(query: TraceQuery, found: Sequence[Sequence[Any]]) -> str:
         f" AND start >= fromUnixTimestamp64Nano({first}, 'UTC')"
         f" AND start <= fromUnixTimestamp64Nano({last}, 'UTC')"
         " GROUP BY trace_id"
+    )
+
+
+def _weights(found: Sequence[Sequence[Any]]) -> str:
+    ids = ", ".join(f"unhex('{row[0]}')" for row in found)
+    return (
+        "SELECT hex(trace_id), max(weight) FROM trace_weights"
+        f" WHERE trace_id IN ({ids}) GROUP BY trace_id"
     )

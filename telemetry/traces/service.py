@@ -89,4 +89,5 @@ def _summary(one: Summary) -> pb.TraceSummary:
         matched_time=timestamp(one.matched_ns),
         matched_duration=duration(one.matched_duration_ns),
         matched_status=query_pb.SpanStatus.ValueType(one.matched_status),
+        weight=one.weight,
     )

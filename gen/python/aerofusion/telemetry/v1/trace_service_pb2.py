@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+aerofusion/telemetry/v1/trace_service.proto\x12\x17\x61\x65rofusion.telemetry.v1\x1a+aerofusion/telemetry/v1/query_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x01\n\x13SearchTracesRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"\x92\x03\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\troot_name\x18\x02 \x01(\t\x12\x14\n\x0croot_service\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05spans\x18\x06 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x07 \x01(\x03\x12\x10\n\x08services\x18\x08 \x03(\t\x12\x15\n\rmatched_spans\x18\t \x01(\x03\x12\x30\n\x0cmatched_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x10matched_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x0ematched_status\x18\x0c \x01(\x0e\x32#.aerofusion.telemetry.v1.SpanStatus\"f\n\x14SearchTracesResponse\x12\x35\n\x06traces\x18\x01 \x03(\x0b\x32%.aerofusion.telemetry.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa4\x01\n\x0cTraceService\x12\x93\x01\n\x0cSearchTraces\x12,.aerofusion.telemetry.v1.SearchTracesRequest\x1a-.aerofusion.telemetry.v1.SearchTracesResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/telemetry/v1/traces:search:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+aerofusion/telemetry/v1/trace_service.proto\x12\x17\x61\x65rofusion.telemetry.v1\x1a+aerofusion/telemetry/v1/query_service.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x01\n\x13SearchTracesRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12\x0e\n\x06tenant\x18\x06 \x01(\t\"\xa2\x03\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x11\n\troot_name\x18\x02 \x01(\t\x12\x14\n\x0croot_service\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05spans\x18\x06 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x07 \x01(\x03\x12\x10\n\x08services\x18\x08 \x03(\t\x12\x15\n\rmatched_spans\x18\t \x01(\x03\x12\x30\n\x0cmatched_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x10matched_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x0ematched_status\x18\x0c \x01(\x0e\x32#.aerofusion.telemetry.v1.SpanStatus\x12\x0e\n\x06weight\x18\r \x01(\x01\"f\n\x14SearchTracesResponse\x12\x35\n\x06traces\x18\x01 \x03(\x0b\x32%.aerofusion.telemetry.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa4\x01\n\x0cTraceService\x12\x93\x01\n\x0cSearchTraces\x12,.aerofusion.telemetry.v1.SearchTracesRequest\x1a-.aerofusion.telemetry.v1.SearchTracesResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/telemetry/v1/traces:search:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHTRACESREQUEST']._serialized_start=213
   _globals['_SEARCHTRACESREQUEST']._serialized_end=399
   _globals['_TRACESUMMARY']._serialized_start=402
-  _globals['_TRACESUMMARY']._serialized_end=804
-  _globals['_SEARCHTRACESRESPONSE']._serialized_start=806
-  _globals['_SEARCHTRACESRESPONSE']._serialized_end=908
-  _globals['_TRACESERVICE']._serialized_start=911
-  _globals['_TRACESERVICE']._serialized_end=1075
+  _globals['_TRACESUMMARY']._serialized_end=820
+  _globals['_SEARCHTRACESRESPONSE']._serialized_start=822
+  _globals['_SEARCHTRACESRESPONSE']._serialized_end=924
+  _globals['_TRACESERVICE']._serialized_start=927
+  _globals['_TRACESERVICE']._serialized_end=1091
 # @@protoc_insertion_point(module_scope)

@@ -87,6 +87,7 @@ class TraceSummary(_message.Message):
     MATCHED_TIME_FIELD_NUMBER: _builtins.int
     MATCHED_DURATION_FIELD_NUMBER: _builtins.int
     MATCHED_STATUS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """32 hexadecimal digits."""
     root_name: _builtins.str
@@ -101,6 +102,10 @@ class TraceSummary(_message.Message):
     """How many of its spans meet the conditions."""
     matched_status: _query_service_pb2.SpanStatus.ValueType
     """How the worst of those ended."""
+    weight: _builtins.float
+    """For how many traces it stands: 1, or more where there were more than
+    `TELEMETRY_TRACE_SPANS_PER_SECOND` let stay.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When its first span began."""
@@ -136,10 +141,11 @@ class TraceSummary(_message.Message):
         matched_time: _timestamp_pb2.Timestamp | None = ...,
         matched_duration: _duration_pb2.Duration | None = ...,
         matched_status: _query_service_pb2.SpanStatus.ValueType = ...,
+        weight: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "matched_duration", b"matched_duration", "matched_time", b"matched_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "errors", b"errors", "matched_duration", b"matched_duration", "matched_spans", b"matched_spans", "matched_status", b"matched_status", "matched_time", b"matched_time", "root_name", b"root_name", "root_service", b"root_service", "services", b"services", "spans", b"spans", "start_time", b"start_time", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "errors", b"errors", "matched_duration", b"matched_duration", "matched_spans", b"matched_spans", "matched_status", b"matched_status", "matched_time", b"matched_time", "root_name", b"root_name", "root_service", b"root_service", "services", b"services", "spans", b"spans", "start_time", b"start_time", "trace_id", b"trace_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

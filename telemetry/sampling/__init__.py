@@ -1,0 +1,1 @@
+"""Tail sampling: which traces stay, decided when they have ended."""
