@@ -51,31 +51,57 @@ _ATTRIBUTES = {
 }
 
 
-def access_log(options: EdgeOptions) -> dict[str, Any]:
-    """Return the connection manager's access log; none without a telemetry service."""
+def access_log(options: EdgeOptions, *, signs_in: bool = False) -> dict[str, Any]:
+    """
+    Return the connection manager's access log; none without a telemetry service.
+
+    Args:
+        signs_in: Browsers may sign in here. Refusing, the filter for that puts the path with its
+            query into the details, and so a code of the provider's: they are left out then.
+
+    """
     if not options.telemetry_service:
         return {}
+    if not signs_in:
+        return {"access_log": [_log(options, _ATTRIBUTES)]}
+    discreet = {key: value for key, value in _ATTRIBUTES.items() if key != "details"}
+    said = {"or_filter": {"filters": [_status("NE"), _query(given=False)]}}
+    unsaid = {"and_filter": {"filters": [_status("EQ"), _query(given=True)]}}
     return {
         "access_log": [
-            {
-                "name": "envoy.access_loggers.open_telemetry",
-                "typed_config": any_of(
-                    _LOG,
-                    grpc_service=_grpc_service(options),
-                    log_name=_SERVICE_NAME,
-                    buffer_flush_interval=timedelta(seconds=1),
-                    buffer_size_bytes={"value": 65_536},
-                    disable_builtin_labels=True,
-                    resource_attributes=_attributes({"service.name": _SERVICE_NAME}),
-                    body={"string_value": _BODY},
-                    # Tags become attributes as well, at half the cost, and those without a value none.
-                    custom_tags=[
-                        {"tag": key, "value": value} for key, value in _ATTRIBUTES.items()
-                    ],
-                ),
-            }
+            {**_log(options, _ATTRIBUTES), "filter": said},
+            {**_log(options, discreet), "filter": unsaid},
         ]
     }
+
+
+def _log(options: EdgeOptions, attributes: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": "envoy.access_loggers.open_telemetry",
+        "typed_config": any_of(
+            _LOG,
+            grpc_service=_grpc_service(options),
+            log_name=_SERVICE_NAME,
+            buffer_flush_interval=timedelta(seconds=1),
+            buffer_size_bytes={"value": 65_536},
+            disable_builtin_labels=True,
+            resource_attributes=_attributes({"service.name": _SERVICE_NAME}),
+            body={"string_value": _BODY},
+            # Tags become attributes as well, at half the cost, and those without a value none.
+            custom_tags=[{"tag": key, "value": value} for key, value in attributes.items()],
+        ),
+    }
+
+
+def _status(op: str) -> dict[str, Any]:
+    """Return the filter for 401, or for what isn't."""
+    value = {"default_value": 401, "runtime_key": "aerofusion.access_log.refused"}
+    return {"status_code_filter": {"comparison": {"op": op, "value": value}}}
+
+
+def _query(*, given: bool) -> dict[str, Any]:
+    header = {"name": ":path", "string_match": {"contains": "?"}, "invert_match": not given}
+    return {"header_filter": {"header": header}}
 
 
 def tracing(options: EdgeOptions) -> dict[str, Any]:

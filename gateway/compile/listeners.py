@@ -147,6 +147,7 @@ def _host_manager(host: Host, options: EdgeOptions) -> dict[str, Any]:
         # Only where a rule says so.
         "upgrade_configs": [{"upgrade_type": one, "enabled": {"value": False}} for one in UPGRADES],
         **_manager(options),
+        **access_log(options, signs_in=True),
     }
 
 

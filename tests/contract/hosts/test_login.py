@@ -8,74 +8,35 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import grpc
 import pytest
 import pytest_asyncio
 
 from aerofusion.gateway.v1 import config_service_pb2, key_service_pb2, key_service_pb2_grpc
-from meshkit.status import from_rpc_error
-from meshkit.tokens import edge_claims
 from tests.fixtures.issuers import policy
-from tests.fixtures.provider import HOST, client, provider
-from tests.fixtures.sites import host, open_sites, to
+from tests.fixtures.logins import (
+    BRIEF,
+    COOKIE,
+    SITE,
+    claims_of,
+    open_logins,
+    signed_in,
+    site,
+    status,
+    until,
+)
+from tests.fixtures.provider import HOST
 from tests.fixtures.visitor import Visitor
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SITE, BRIEF = "shop.example", "brief.example"
-BRIEF_S = 2
-WITHIN_S = 30
-COOKIE = "__Host-aerofusion-"
 BROWSER = Path(__file__).parents[2] / "fixtures" / "sign_in.mjs"
-RULES = [
-    {"id": "open", "match": {"path_prefix": "/open"}, "access": {"public": True}},
-    {"id": "staff", "match": {"path_prefix": "/staff"}, "access": {"roles": ["service"]}},
-    {"id": "all"},
-]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def sites(postgres):
-    async with open_sites(postgres) as made:
-        made.shop = await made.website("shop")
-        clients = [client("shop", "s3cret", made.url("").rstrip("/"))]
-        clients.append(client("brief", "br13f", made.url("", BRIEF).rstrip("/")))
-        known = {"olga": ["service", "operator"], "nobody": ["elsewhere"]}
-        async with provider(made.ca, *clients, groups=known, brief={"brief": BRIEF_S}) as idp:
-            made.idp, made.clients = idp, clients
-            await made.apply(made.certificate("web", SITE, BRIEF), issuer(idp), service(made))
-            await made.apply(site(made), site(made, "brief", client_secret="br13f"))
-            yield made
-
-
-def issuer(idp, **fields):
-    given = {"name": "issuers/idp", "issuer": idp.address, "audiences": ["api"], "jwks": idp.jwks}
-    grants = {"tenant": "nyc", "roles": ["passenger", "service"], "roles_claim": "groups"}
-    return {"issuer": {**given, **grants, **fields}}
-
-
-def service(sites, **fields):
-    outside = {"server_name": HOST, "ca_pem": sites.ca.root_pem}
-    given = {"name": "services/idp", "identity": "idp", "protocol": "PROTOCOL_HTTP1"}
-    where = {"endpoints": [{"address": "127.0.0.1", "port": sites.idp.port}]}
-    return {"service": {**given, **where, "external_tls": outside, **fields}}
-
-
-def site(sites, name="shop", *, rules=RULES, signs_in=True, **fields):
-    """A host whose browsers sign in; *fields* are the sign-in's."""
-    login = {
-        "issuer": "issuers/idp",
-        "authorization_endpoint": f"{sites.idp.address}/auth",
-        "token_endpoint": f"{sites.idp.address}/token",
-        "end_session_endpoint": f"{sites.idp.address}/session/end",
-        "token_service": "services/idp",
-        "client_id": name,
-        "client_secret": "s3cret",
-        **fields,
-    }
-    more = {"login": login} if signs_in else {}
-    return host(name, rules=[{**rule, "forward": to("shop")} for rule in rules], **more)
+    async with open_logins(postgres) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -87,31 +48,6 @@ async def http(sites):
 @pytest.fixture
 def visitor(http):
     return Visitor(http)
-
-
-async def until(ask, wanted):
-    """Ask until the answer is as *wanted*, and return it."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            answer = await ask()
-            if wanted(answer):
-                return answer
-            await asyncio.sleep(0.05)  # polls
-
-
-def status(number):
-    return lambda answer: answer.status == number
-
-
-async def signed_in(sites, visitor, name=SITE):
-    answer = await visitor.visit(sites.url("/", name))
-    assert answer.status == 200, answer
-    return visitor.cookies[name]
-
-
-def claims_of(answer):
-    """What a service behind the edge takes the caller of such a request for."""
-    return edge_claims(json.loads(answer.text)["headers"], time.time())
 
 
 async def test_a_browser_signs_in_and_gets_the_page_it_asked_for(sites, visitor):
@@ -374,101 +310,6 @@ async def test_what_is_nobodys_is_404_once_somebody_has_signed_in(sites, visitor
         assert (answer.status, answer.text) == (404, "There is nothing by this name.")
     finally:
         await sites.apply(site(sites))
-
-
-async def test_a_session_is_refreshed_when_it_ends_and_over_without_a_refresh_token(sites, visitor):
-    begun = dict(await signed_in(sites, visitor, BRIEF))
-    proof, refresh = COOKIE + "proof", COOKIE + "refresh"
-    cookies = visitor.cookies[BRIEF]
-
-    async def ask():
-        return await visitor.ask(sites.url("/x", BRIEF))
-
-    answer = await until(ask, lambda _: cookies[proof] != begun[proof])
-    assert (answer.status, claims_of(answer).subject) == (200, "passengers/ann")
-    assert int(cookies[COOKIE + "expires"]) > int(begun[COOKIE + "expires"])
-    del cookies[refresh]
-    answer = await until(ask, status(302))
-    assert answer.headers["location"].startswith(f"{sites.idp.address}/auth")
-    tool = await visitor.ask(sites.url("/x", BRIEF), headers={"accept": "*/*"})
-    assert tool.status == 401
-
-
-async def listener_changes(sites):
-    found = await sites.stats("listener_manager.listener_(modified|added|in_place_updated|removed)")
-    assert found
-    return found
-
-
-async def test_secrets_are_changed_without_a_cut(sites, visitor, http):
-    await signed_in(sites, visitor)
-    before, known = await listener_changes(sites), sites.clients
-    headers = {**await sites.user(), "accept-encoding": "identity"}
-    async with http.get(sites.url("/lines?n=12"), headers=headers) as lines:
-        first = await lines.content.readline()
-        await sites.apply(site(sites, client_secret="n3w"))
-        assert (await visitor.ask(sites.url("/x"))).status == 200, "sessions go on"
-        old = Visitor(http, "olga")
-        assert (await old.visit(sites.url("/x"))).status == 401, "the provider has the old one yet"
-        await sites.idp.set_clients(known[0] | {"client_secret": "n3w"}, known[1])
-        assert (await Visitor(http, "olga").visit(sites.url("/x"))).status == 200
-        rest = await lines.content.read()
-    assert (first, rest.count(b"\n")) == (b'{"line": 0}\n', 11)
-    assert await listener_changes(sites) == before
-    await sites.apply(site(sites))
-    await sites.idp.set_clients(*known)
-
-
-async def test_another_generation_of_sessions_ends_all_there_are(sites, visitor):
-    kept = dict(await signed_in(sites, visitor))
-    await sites.apply(site(sites, session_generation=1))
-    assert (await visitor.ask(sites.url("/x"))).status == 302
-    await sites.apply(site(sites, session_generation=0))
-    visitor.cookies[SITE] = kept
-    assert (await visitor.ask(sites.url("/x"))).status == 302, "ended is ended"
-    visitor.cookies.clear()
-    assert (await visitor.visit(sites.url("/x"))).status == 200
-
-
-async def test_a_sign_in_comes_and_goes_without_a_listener_noticing(sites, visitor, http):
-    before = await listener_changes(sites)
-    headers = {**await sites.user(), "accept-encoding": "identity"}
-    async with http.get(sites.url("/lines?n=8"), headers=headers) as lines:
-        await sites.apply(site(sites, signs_in=False))
-        assert (await visitor.ask(sites.url("/x"))).status == 401
-        await sites.apply(site(sites))
-        assert (await visitor.visit(sites.url("/x"))).status == 200
-        rest = await lines.content.read()
-    assert rest.count(b"\n") == 8
-    assert await listener_changes(sites) == before
-
-
-async def test_a_provider_that_is_away_lets_nobody_in(sites, visitor):
-    answer = await visitor.ask(sites.url("/x"))
-    state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
-    await sites.apply(service(sites, endpoints=[{"address": "127.0.0.1", "port": 1}]))
-    try:
-        answer = await visitor.ask(sites.url(f"/oauth2/callback?code=c&state={state}"))
-        assert answer.status == 401
-        assert COOKIE + "proof" not in visitor.cookies[SITE]
-    finally:
-        await sites.apply(service(sites))
-
-
-async def test_the_secret_is_shown_to_nobody_and_needed(sites):
-    stub = sites.mesh.config
-    shown = await stub.ListObjects(config_service_pb2.ListObjectsRequest(page_size=100))
-    assert "s3cret" not in str(shown)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await sites.apply(site(sites, "new", client_secret=""))
-    error = from_rpc_error(caught.value)
-    assert (error.reason, str(error)) == (
-        "INVALID_OBJECT",
-        "The host can't be: host.login.client_secret: is required.",
-    )
-    await sites.apply(site(sites, client_secret=""))
-    dump = await sites.mesh.admin("/config_dump?include_eds")
-    assert "s3cret" not in dump
 
 
 @pytest.mark.browser
