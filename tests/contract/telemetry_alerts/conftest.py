@@ -6,8 +6,19 @@ from datetime import timedelta
 import pytest
 
 from telemetry.app import serve
+from telemetry.head.head import warm as warm_head
+from telemetry.promql.warm import warm as warm_promql
+from telemetry.scan.scanner import Scanner
 from telemetry.settings import Settings
 from tests.contract.telemetry_alerts.reaching import Service
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled():
+    """What is compiled at the first start on a machine, so that no test waits for it."""
+    Scanner().warm()
+    warm_head()
+    warm_promql()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ class Service:
     async def until(self, wanted, matchers=()):
         """The first alert that is as wanted."""
         watch = self.alerts.WatchAlerts(alert_service_pb2.WatchAlertsRequest(matchers=matchers))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for message in watch:
                 for alert in message.alerts:
                     if wanted(alert):

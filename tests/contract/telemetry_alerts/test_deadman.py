@@ -11,7 +11,7 @@ from telemetry.deadman.settings import Settings
 from tests.contract.telemetry_alerts.reaching import ready
 
 
-pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 
 
 @pytest.fixture

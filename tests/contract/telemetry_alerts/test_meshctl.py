@@ -10,7 +10,7 @@ import pytest
 from tests.contract.telemetry_alerts.reaching import FILE, is_firing, ready
 
 
-pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 ROOT = Path(__file__).parents[3]
 
 

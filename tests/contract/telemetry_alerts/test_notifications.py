@@ -27,7 +27,7 @@ from notifier.settings import Settings as NotifierSettings
 from tests.contract.telemetry_alerts.reaching import is_firing, ready, refused
 
 
-pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 
 
 ON_CALL = "tenants/aero/recipients/ops"

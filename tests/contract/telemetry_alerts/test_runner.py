@@ -20,7 +20,7 @@ from telemetry.store.reader import Reader
 from tests.contract.telemetry_intake import otlp_requests
 
 
-pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 
 
 STEP_MS = 100

@@ -28,7 +28,7 @@ from meshkit.errors import (
 from tests.contract.telemetry_alerts.reaching import is_firing, ready, refused
 
 
-pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 
 
 Alert = alert_pb2.Alert
