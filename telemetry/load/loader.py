@@ -103,10 +103,10 @@ class Loader:
     async def _recover(self, segment: Segment, *, newest: bool) -> None:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
         self._ledger.quarantined_bytes += mended.quarantined_bytes
-        for record in mended.records:
-            scan = await self._judge_again(segment, mended, record)
-            segment.rows += scan.rows if scan else 0
-        segment.batches = None
+        scans = [await self._judge_again(segment, mended, record) for record in mended.records]
+        segment.rows = sum(scan.rows for scan in scans if scan)
+        batches = [scan.batch for scan in scans if scan and scan.batch]
+        segment.batches = batches if len(batches) == len(scans) else None
         found = await self._count(segment)
         log.info(
             "segment_left",

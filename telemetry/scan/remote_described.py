@@ -58,6 +58,7 @@ def describe_remote(
             for number, begin, end in payloads(data, 0, len(data))
             if number == 4
         ]
+    native = 3 if signal is Signal.REMOTE_WRITE_2 else 4
     for row in new.tolist():
         start, stop = row[New.HEADER], row[New.HEADER_END]
         kind, description, unit = Kind.UNKNOWN, "", ""
@@ -66,6 +67,8 @@ def describe_remote(
             kind, description, unit = _metadata(data, start, stop, symbols)
         else:
             labels = _in_full(request, data, start, stop)
+        if any(number == native for number, _, _ in payloads(data, start, stop)):
+            kind = Kind.EXPONENTIAL
         names = [name for name, _ in labels]
         if len(set(names)) != len(names) or "" in names:
             raise BadLabels(f"labels without a name, or twice the same: {names}")

@@ -11,7 +11,16 @@ from bench.report import Report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOMS: tuple[str, ...] = ("intake", "cost", "disk", "crash", "promql", "trends", "alerts")
+ROOMS: tuple[str, ...] = (
+    "intake",
+    "cost",
+    "disk",
+    "restart",
+    "crash",
+    "promql",
+    "trends",
+    "alerts",
+)
 """Modules of this package, in the order they run; each has `measure(report)`."""
 
 

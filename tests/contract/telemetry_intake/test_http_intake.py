@@ -187,7 +187,9 @@ async def test_remote_writes_bring_native_histograms(settings, posting, headers,
     assert status == 204
     async with Sessions.open(settings.state_dir / "store") as sessions:
         reader = Reader(sessions)
-        found = await reader.read_histograms(await series_of(reader, "h"), start_ms=0, end_ms=2**50)
+        series = await series_of(reader, "h")
+        found = await reader.read_histograms(series, start_ms=0, end_ms=2**50)
+    assert series[0].kind == "exponential"
     one = found.histograms
     assert (one.schema[0], one.counts[0], one.sums[0], one.zero_count[0]) == (1, 11, 2.5, 1)
     assert (one.pos_index.tolist(), one.pos.tolist()) == ([0, 1, 5], [1, 2, 4])
