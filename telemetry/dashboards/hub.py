@@ -140,6 +140,7 @@ class Hub:
             self._joined.clear()
             now_ms = self._clock() // 1_000_000
             whole = [one for one in self._watches.values() if self._is_due(one, now_ms)]
+            joined = any(not one.watched.evaluated_to_ms for one in whole)
             fresh = self._news.is_set() and time.monotonic() >= next_news
             if fresh:
                 self._news.clear()
@@ -147,10 +148,13 @@ class Hub:
                 began = time.monotonic()
                 await self._evaluate(list(self._watches.values()) if fresh else whole, now_ms)
                 took = time.monotonic() - began
-                rest = took * (1 / self.limits.share - 1)
-                next_news = time.monotonic() + max(self.limits.apart_s, rest)
+                if fresh:
+                    rest = took * (1 / self.limits.share - 1)
+                    next_news = time.monotonic() + max(self.limits.apart_s, rest)
                 self._changed.set()
                 self._changed = asyncio.Event()
+                if joined:  # Who is new has whole steps, and is told next what is newest.
+                    self._news.set()
             else:
                 await self._until_due(now_ms, next_news)
 
@@ -186,16 +190,15 @@ class Hub:
     async def _look(self, watch: _Watch, now_ms: int) -> None:
         key, watched = watch.key, watch.watched
         try:
+            self.evaluations += 1
             if self._is_due(watch, now_ms):
                 first, last = watched.span(now_ms, self.limits.settle_ms)
-                self.evaluations += 1
                 answer = await self._queries.range(
                     key.query, (first, last, key.step_ms), tenant=key.tenant
                 )
                 if not watched.apply(answer.series, last):
                     watched.fail("There are more series than are followed; aggregate them.")
-            if now_ms % key.step_ms:
-                self.evaluations += 1
+            else:
                 at = self._clock() // 1_000_000
                 newest = await self._queries.instant(key.query, at, tenant=key.tenant)
                 watched.apply_newest(newest.series)

@@ -1,5 +1,6 @@
 """The airport day runs through all of it: mail, live messages, boards, traces, metrics, logs."""
 
+import json
 import urllib.error
 
 import grpc
@@ -119,3 +120,27 @@ def test_the_edges_access_log_is_searchable(mesh, operator):
     entries = until(found, "a record of the access log", within_s=60)
 
     assert entries[0]["service"] == "edge"
+
+
+@pytest.mark.parametrize(
+    "name", ["edge", "gateway", "hosts", "notifier", "postgresql", "syncd", "telemetry"]
+)
+def test_every_panel_of_a_dashboard_that_comes_with_the_mesh_finds_data(mesh, name):
+    def empty():
+        out = mesh.meshctl("dashboard", "show", name, "--range", "5m", "--json").stdout
+        return [
+            [panel["title"], *panel["problems"]]
+            for panel in json.loads(out)
+            if not any(one["points"] for one in panel["series"])
+        ]
+
+    last = []
+
+    def filled():
+        last[:] = empty()
+        return not last
+
+    try:
+        until(filled, "every panel", within_s=120)
+    finally:
+        assert last == []
