@@ -15,18 +15,12 @@ ROOMS: tuple[str, ...] = (
     "intake",
     "cost",
     "disk",
-<<<<<<< HEAD
     "restart",
-=======
->>>>>>> a51c273 (tests, bench: every panel of a shipped dashboard finds data in a running mesh; a room of dashboards)
     "crash",
     "promql",
     "trends",
     "alerts",
-<<<<<<< HEAD
-=======
     "dashboards",
->>>>>>> a51c273 (tests, bench: every panel of a shipped dashboard finds data in a running mesh; a room of dashboards)
 )
 """Modules of this package, in the order they run; each has `measure(report)`."""
 
