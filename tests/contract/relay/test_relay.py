@@ -117,6 +117,12 @@ async def test_what_envoy_refuses_reaches_the_gateway_and_not_the_disk(edge):
 
     await until(refused)
     assert (await edge.get())[0] == 200
+
+    async def kept() -> bool:
+        shelf = await asyncio.to_thread(on_shelf, edge.settings.shelf_dir)
+        return "Cluster" in shelf
+
+    await until(kept)  # It is written a moment after it was accepted.
     shelf = await asyncio.to_thread(on_shelf, edge.settings.shelf_dir)
     assert shelf["Cluster"] == {"backend"}
 
