@@ -21,6 +21,7 @@ ROOMS: tuple[str, ...] = (
     "trends",
     "alerts",
     "dashboards",
+    "map",
 )
 """Modules of this package, in the order they run; each has `measure(report)`."""
 
