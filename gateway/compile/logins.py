@@ -1,8 +1,8 @@
 """
 Sign-in of browsers to Envoy's `oauth2` filter, on the host's routes.
 
-The filter stands in every host's chain and does nothing of itself, so that a sign-in comes and goes
-with the routes. It keeps the session in cookies that it seals and signs, and hands the ID token on
+The filter stands in every host's chain, switched off, so that a sign-in comes and goes with the
+routes. It keeps the session in cookies that it seals and signs, and hands the ID token on
 in a header that no client can send; `jwt_authn` verifies it there like any other token, and takes
 it away. The filter between them takes away the session's cookies: no service gets them.
 """
@@ -13,6 +13,7 @@ import hashlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.compile import switched
 from gateway.compile.envoy_api import any_of, duration, make
 from gateway.compile.hardening import NOTHING
 from gateway.compile.issuers import SIGN_IN_HEADER
@@ -100,11 +101,11 @@ _SCRIPTS = (
 
 
 def filters() -> list[dict[str, Any]]:
-    """Return the filters of every host's chain; without a config of the route they do nothing."""
+    """Return the filters of every host's chain; without a config of the route they aren't there."""
     code = {_KEEP: {"inline_string": _KEEP_SESSIONS}}
     return [
-        {"name": OAUTH2, "typed_config": any_of(OAUTH2_CONFIG)},
-        {"name": SESSION_FILTER, "typed_config": any_of(_LUA, source_codes=code)},
+        switched.off({"name": OAUTH2, "typed_config": any_of(OAUTH2_CONFIG)}),
+        switched.off({"name": SESSION_FILTER, "typed_config": any_of(_LUA, source_codes=code)}),
     ]
 
 
