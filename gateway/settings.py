@@ -58,6 +58,9 @@ class Settings(MeshSettings):
     """What edges do about quotas and strict limits while the gateway is away: `share` keeps an even
     part of each quota and lets strict limits pass, `deny` refuses, `allow` lets all through."""
 
+    edge_idle_connection_timeout: Annotated[timedelta, Range(1, 86_400)] = timedelta(hours=1)
+    """How long a connection to the edge may have no request on it."""
+
     edge_connections_per_second_max: Annotated[int, Range(1, 100_000)] = 1_000
     """New connections the edge takes each second; more are closed at once."""
 
@@ -173,6 +176,7 @@ class Settings(MeshSettings):
             limits_fallback=self.limits_fallback,
             strict_timeout=self.strict_limit_timeout,
             streams_per_connection_max=self.edge_streams_per_connection_max,
+            idle_connection_timeout=self.edge_idle_connection_timeout,
             connections_per_second_max=self.edge_connections_per_second_max,
             client_roots_pem=self._client_roots(),
             compression=self.edge_compression,

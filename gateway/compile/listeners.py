@@ -40,7 +40,6 @@ _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConn
 _FILTERS = "envoy.extensions.filters.http"
 _BUFFER_BYTES = 256 * 1024
 _HANDSHAKE_TIMEOUT = timedelta(seconds=5)
-_IDLE_CONNECTION_TIMEOUT = timedelta(hours=1)
 _OUR_HEADERS = "x-aerofusion-"
 _IDENTITY = "aerofusion.identity"
 _LOAD_FORGOTTEN = [{"remove": "endpoint-load-metrics"}, {"remove": "endpoint-load-metrics-bin"}]
@@ -171,7 +170,7 @@ def _manager(options: EdgeOptions) -> dict[str, Any]:
         "max_request_headers_kb": {"value": options.request_headers_kib_max},
         "common_http_protocol_options": {
             # No bound on a connection's age: at its end the streams on it would be cut.
-            "idle_timeout": _IDLE_CONNECTION_TIMEOUT,
+            "idle_timeout": options.idle_connection_timeout,
             "max_headers_count": {"value": 64},
             "headers_with_underscores_action": "REJECT_REQUEST",
         },

@@ -49,6 +49,9 @@ class EdgeOptions:
     quota (and strict limits let calls through), or `deny`, or `allow`."""
 
     streams_per_connection_max: int = 256
+    idle_connection_timeout: timedelta = timedelta(hours=1)
+    """How long a connection may have no request on it."""
+
     request_headers_kib_max: int = 12
     """Below what services take, with room for the headers the edge adds."""
 
