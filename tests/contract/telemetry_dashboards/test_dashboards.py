@@ -14,6 +14,9 @@ from telemetry.promql.parse import parse
 from tests.unit.telemetry_dashboards.test_grafana import BOARD
 
 
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+
+
 rpc = dashboard_service_pb2
 SHIPPED = ["edge", "gateway", "hosts", "notifier", "postgresql", "syncd", "telemetry"]
 

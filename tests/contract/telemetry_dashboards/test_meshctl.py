@@ -11,6 +11,9 @@ from meshctl.sparks import BLOCKS
 from tests.unit.telemetry_dashboards.test_grafana import BOARD
 
 
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+
+
 @pytest.fixture
 def meshctl(tmp_path):
     async def run(*words):

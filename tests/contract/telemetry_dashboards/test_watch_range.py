@@ -17,6 +17,9 @@ from telemetry.store.reader import Reader
 from telemetry.store.sessions import Sessions
 
 
+pytestmark = pytest.mark.timeout(240)  # The first start on a machine compiles.
+
+
 def seconds(number):
     return Duration(seconds=number)
 
@@ -32,7 +35,7 @@ async def watching(service, *queries, **options):
         call.cancel()
 
 
-async def until(call, wanted, within_s=20):
+async def until(call, wanted, within_s=60):
     """The first update that is as wanted."""
     async with asyncio.timeout(within_s):
         async for message in call:
