@@ -1,11 +1,14 @@
 """A whole telemetry with its database, and how to reach it."""
 
+import asyncio
 import contextlib
 import time
 
 import pytest
 
 from aerofusion.telemetry.v1.dashboard_service_pb2_grpc import DashboardServiceStub
+from aerofusion.telemetry.v1.query_service_pb2 import QueryInstantRequest
+from aerofusion.telemetry.v1.query_service_pb2_grpc import QueryServiceStub
 from telemetry.app import serve
 from telemetry.intake.service import METHODS
 from telemetry.scan.shapes import Signal
@@ -18,11 +21,20 @@ class Service:
 
     def __init__(self, channel):
         self.dashboards = DashboardServiceStub(channel)
+        self._queries = QueryServiceStub(channel)
         self._export = channel.unary_unary(METHODS[Signal.METRICS])
 
     async def send(self, name, *values, at_ns=None):
         """Acknowledge gauges, series by series."""
         await self._export(otlp_requests.gauges(name, values, at_ns or time.time_ns()))
+
+    async def found(self, name):
+        """Wait until *name* is found: a start takes a second until memory answers."""
+        request = QueryInstantRequest(query=name)
+        while True:
+            if (await self._queries.QueryInstant(request)).series:
+                return
+            await asyncio.sleep(0.05)  # polls
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ async def told(service, name, hours=60):
     now = time.time_ns()
     for back in range(6 * hours, -1, -1):
         await service.send(name, 100 + back, at_ns=now - back * 600 * 10**9)
+    await service.found(name)
 
 
 async def test_the_shipped_dashboards_are_listed(running, meshctl):
@@ -45,7 +46,8 @@ async def test_the_shipped_dashboards_are_listed(running, meshctl):
 
 async def test_a_dashboard_is_drawn_with_lines_and_what_it_finds_nothing_for(running, meshctl):
     async with running() as service:
-        await service.send("telemetry_series", 3)
+        await service.send("telemetry_series", 3, at_ns=time.time_ns() - 20 * 10**9)
+        await service.found("telemetry_series")
         code, out, err = await meshctl("dashboard", "show", "telemetry", "--range", "5m")
 
     assert code == 0, err
@@ -56,7 +58,8 @@ async def test_a_dashboard_is_drawn_with_lines_and_what_it_finds_nothing_for(run
 
 async def test_a_dashboards_points_come_as_json(running, meshctl):
     async with running() as service:
-        await service.send("telemetry_series", 3)
+        await service.send("telemetry_series", 3, at_ns=time.time_ns() - 20 * 10**9)
+        await service.found("telemetry_series")
         code, out, err = await meshctl("dashboard", "show", "telemetry", "--json")
 
     assert code == 0, err

@@ -54,6 +54,7 @@ async def test_the_whole_range_comes_first_and_then_only_what_is_new(running):
         now = time.time_ns()
         for back in range(30, 0, -1):
             await service.send("lanes", back, at_ns=now - back * 10**9)
+        await service.found("lanes")
         async with watching(service, "lanes") as call:
             first = await until(call, lambda update: True)
             assert first.full
