@@ -1,8 +1,10 @@
 """With a budget of spans, odd traces stay and ordinary ones stand for others."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.trace import SpanKind
 
@@ -14,14 +16,23 @@ from tests.contract.telemetry_traces.sending import NOW_NS, services, until
 from tests.fixtures.serving import running
 
 
-WITHIN_S = 50
+WITHIN_S = 100
+ODD = 8
+FIRST = 40
+"""A batch that is decided on by a share that follows what came before."""
+
+WINDOWS = 20
+
+pytestmark = pytest.mark.timeout(150)
 
 
 def send(ca, port, batch):
-    """20 ordinary traces and one that went wrong in a child; returns the odd one's id."""
+    """20 ordinary traces, and at first one that went wrong in a child; returns the odd one's id."""
     with services(ca, port, "busy") as (busy,):
         for n in range(20):
             busy.span("ordinary", n, 1, kind=SpanKind.SERVER, batch=batch)
+        if batch >= ODD:
+            return None
         root = busy.begin("odd", 30, kind=SpanKind.SERVER)
         busy.span("child", 30, 1, root, error=True)
         busy.end(root, 31)
@@ -43,18 +54,22 @@ async def test_odd_traces_stay_and_ordinary_ones_have_honest_weights(ca, tmp_pat
         trace_spans_per_second=1.0,
         segment_age=timedelta(milliseconds=50),
     )
-    odd, found = set(), []
+    odd, found, batches = set(), [], itertools.count()
     async with (
         running(serve, settings, workload=ca.workload("telemetry")) as port,
         ca.workload("operator").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
         asyncio.timeout(WITHIN_S),
     ):
         stub = pb_grpc.TraceServiceStub(channel)
-        # Of the first eight batches, all 160 would fit into one page.
-        while len(odd) < 8 or len(found) == 160 or all(one.weight == 1 for one in found):
-            odd.add(await asyncio.to_thread(send, ca, port, len(odd)))
-            answer = await stub.SearchTraces(asking("{name=ordinary} | batch<8"))
-            found = answer.traces
+        # Eight batches are 160 traces, and fit into one page.
+        while len(found) in (0, 160) or all(one.weight == 1 for one in found):
+            batch = next(batches)
+            odd.add(await asyncio.to_thread(send, ca, port, batch))
+            first = FIRST + 8 * (batch % WINDOWS)
+            if first + 8 < batch:
+                text = f"{{name=ordinary}} | batch>={first} | batch<{first + 8}"
+                found = (await stub.SearchTraces(asking(text))).traces
+        odd.discard(None)
         answer = await until(
             lambda: stub.SearchTraces(asking("{name=odd}")),
             lambda answer: sum(one.spans for one in answer.traces) == 2 * len(odd),
