@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, propagate, trace
 
-from notifier.model import DeliveryState
+from notifier.model import DeliveryState, Lane
 
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-    from notifier.model import Lane, Notification
+    from notifier.model import Notification
     from notifier.retry import Step
 
 
@@ -64,7 +64,9 @@ class Instruments:
         self._lateness = meter.create_counter(
             "notifier.deliveries.late", unit="{delivery}", description="Delivered after deliver_by"
         )
-        self._depth: Mapping[tuple[str, Lane], int] = {}
+        self._depth: dict[tuple[str, Lane], int] = {}
+        """Of the channels that were ever planned for: an empty queue is told as 0."""
+
         self._streams = 0
         meter.create_observable_gauge(
             "notifier.queue.depth",
@@ -85,6 +87,8 @@ class Instruments:
 
     def planned(self, channel: str, number: int = 1) -> None:
         self._planned.add(number, {"channel": channel})
+        # Anew, since a reader on another thread may be at the old one.
+        self._depth = {**{(channel, lane): 0 for lane in Lane}, **self._depth}
 
     def silenced(self, channel: str, reason: str) -> None:
         self._silenced.add(1, {"channel": channel, "reason": reason})
@@ -109,7 +113,7 @@ class Instruments:
             self._lateness.add(1, labels)
 
     def depth(self, depth: Mapping[tuple[str, Lane], int]) -> None:
-        self._depth = depth
+        self._depth = {**dict.fromkeys(self._depth, 0), **depth}
 
     def streams(self, number: int) -> None:
         self._streams = number
