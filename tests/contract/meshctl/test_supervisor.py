@@ -18,6 +18,7 @@ from meshctl.parts.part import Part, Phase
 from meshctl.processes import Command, alive, trace
 from meshctl.state import State
 from meshctl.supervisor import Supervisor
+from tests.fixtures.waiting import until
 
 
 ROOT = Path(__file__).parents[3]
@@ -195,7 +196,8 @@ signal.pause()
         child = trace(int(await asyncio.to_thread(note.read_text)))
         await mesh.wait_until(all_are(Phase.READY))
 
-    assert not alive(child)
+    # Killed with its group; a moment may pass until it is gone.
+    await asyncio.to_thread(until, lambda: not alive(child), "its end", within_s=5)
 
 
 async def test_a_program_that_does_not_exist_is_a_start_that_failed(state):
