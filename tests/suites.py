@@ -5,6 +5,7 @@ Runs test suites, three at a time, each in a pytest of its own.
 
 A suite is one or more paths under `tests/`, joined by `+`. Parts that live in the same
 process (chDB, gRPC, Envoy's children) then don't meet across suites, and waiting overlaps.
+Of those that start a whole mesh one runs at a time: a day that is replayed takes most of a core.
 Exits with 1 if a suite failed; says at the end what each one did.
 """
 
@@ -16,23 +17,64 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
 AT_ONCE = 3  # most of them wait more than they work: two leave half of two cores idle
+WHOLE_MESH = "e2e/"
 TESTS = Path(__file__).parent
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 _printing = threading.Lock()
 
 
+class Waiting:
+    """The suites that haven't begun, in order."""
+
+    def __init__(self, suites: Sequence[str]) -> None:
+        self._suites = list(suites)
+        self._whole = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> str | None:
+        """Return the first that may run beside those that do, once there is one; None at the end."""
+        with self._changed:
+            while self._suites:
+                for suite in self._suites:
+                    whole = suite.startswith(WHOLE_MESH)
+                    if not (whole and self._whole):
+                        self._suites.remove(suite)
+                        self._whole += whole
+                        return suite
+                self._changed.wait()
+            return None
+
+    def done(self, suite: str) -> None:
+        """Say that a suite has ended."""
+        with self._changed:
+            self._whole -= suite.startswith(WHOLE_MESH)
+            self._changed.notify_all()
+
+
 def main(argv: list[str]) -> int:
     """Run the suites named before `--`, with the options of pytest behind it."""
     split = argv.index("--") if "--" in argv else len(argv)
     suites, options = argv[:split], argv[split + 1 :]
+    waiting = Waiting(suites)
+    results: list[tuple[Counter[str], int]] = []
+
+    def work() -> None:
+        while (suite := waiting.take()) is not None:
+            try:
+                results.append(run(suite, options))
+            finally:
+                waiting.done(suite)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = list(pool.map(lambda suite: run(suite, options), suites))
+        for one in [pool.submit(work) for _ in range(AT_ONCE)]:
+            one.result()
     total: Counter[str] = Counter()
     for counts, _ in results:
         total += counts

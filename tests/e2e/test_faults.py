@@ -24,49 +24,13 @@ CHANGE_WITHIN_S = 5.0
 
 @pytest.fixture(scope="module")
 def day(own_mesh_of_module):
-    """A mesh of this module's own with the day running, to harm."""
+    """A mesh of this module's own with the day running, to harm; the tests that need none come first."""
     return own_mesh_of_module()
 
 
 def running(mesh, name):
     row = mesh.part(name)
     return row["phase"] == "ready"
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["notifier", "syncd", "telemetry", "gateway", "relay", "envoy", "postgres", "nats"],
-)
-async def test_a_part_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(day, part):
-    producer = await asyncio.to_thread(Producer, day)
-    producing = asyncio.create_task(producer.run())
-    await acknowledged(producer, 20)
-
-    await asyncio.to_thread(day.kill, part)
-    await acknowledged(producer, 20)
-    producer.stop()
-    await producing
-
-    assert await producer.lost() == []
-    assert set(producer.refused) <= WAITING
-
-
-async def acknowledged(producer, more):
-    """Return once *more* notifications have been acknowledged."""
-    enough = len(producer.acknowledged) + more
-    await asyncio.to_thread(
-        until, lambda: len(producer.acknowledged) >= enough, "acknowledgements", within_s=60
-    )
-
-
-async def test_the_day_goes_on_after_all_that(day):
-    def mails():
-        counts = day.status()["counts"]
-        return counts.get("mailsink", {}).get("counts", {}).get("mails", 0)
-
-    before = await asyncio.to_thread(mails)
-
-    await asyncio.to_thread(until, lambda: mails() > before, "more mails", within_s=120)
 
 
 async def test_gateway_and_envoy_killed_together_come_back_from_the_relay_in_time(own_mesh):
@@ -126,13 +90,6 @@ async def answered_differently(mesh, address, token):
     raise AssertionError("the change did not arrive")
 
 
-def test_a_second_up_on_the_same_state_is_refused_in_words(mesh):
-    run = mesh.meshctl("up", "--detach", check=False)
-
-    assert run.returncode == 75
-    assert "Try:" in run.stderr
-
-
 def test_a_port_already_taken_is_named(own_mesh, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
@@ -157,3 +114,46 @@ def test_a_mesh_that_stops_leaves_nothing_running_and_finds_its_data_again(own_m
     second = mesh.up("--no-demo")
     assert second["ready"]
     assert "test.Kept" in mesh.meshctl("service", "get", "kept", "--json").stdout
+
+
+def test_a_second_up_on_the_same_state_is_refused_in_words(day):
+    run = day.meshctl("up", "--detach", check=False)
+
+    assert run.returncode == 75
+    assert "Try:" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["notifier", "syncd", "telemetry", "gateway", "relay", "envoy", "postgres", "nats"],
+)
+async def test_a_part_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(day, part):
+    producer = await asyncio.to_thread(Producer, day)
+    producing = asyncio.create_task(producer.run())
+    await acknowledged(producer, 20)
+
+    await asyncio.to_thread(day.kill, part)
+    await acknowledged(producer, 20)
+    producer.stop()
+    await producing
+
+    assert await producer.lost() == []
+    assert set(producer.refused) <= WAITING
+
+
+async def acknowledged(producer, more):
+    """Return once *more* notifications have been acknowledged."""
+    enough = len(producer.acknowledged) + more
+    await asyncio.to_thread(
+        until, lambda: len(producer.acknowledged) >= enough, "acknowledgements", within_s=60
+    )
+
+
+async def test_the_day_goes_on_after_all_that(day):
+    def mails():
+        counts = day.status()["counts"]
+        return counts.get("mailsink", {}).get("counts", {}).get("mails", 0)
+
+    before = await asyncio.to_thread(mails)
+
+    await asyncio.to_thread(until, lambda: mails() > before, "more mails", within_s=120)
