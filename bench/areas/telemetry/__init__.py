@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 ROOMS: tuple[str, ...] = (
     "intake",
+    "latency",
+    "logs",
+    "spans",
+    "memory",
+    "neighbour",
     "cost",
     "disk",
     "restart",

@@ -133,9 +133,9 @@ def _found(place: Path) -> dict[int, int]:
             "from telemetry.store.sessions import Sessions\n"
             "async def main():\n"
             "    async with Sessions.open(pathlib.Path(sys.argv[1])) as sessions:\n"
-            "        print((await sessions.execute('SELECT toUInt64(value), count() FROM samples'\n"
+            "        print((await sessions.execute('SELECT toUInt64(number), count() FROM samples'\n"
             "            ' WHERE series_id IN (SELECT series_id FROM series WHERE name = \\'crash\\')'\n"
-            "            ' GROUP BY value')).decode())\n"
+            "            ' GROUP BY 1')).decode())\n"
             "asyncio.run(main())\n"
         )
     finally:

@@ -1,4 +1,4 @@
-"""The way in: points a second, what they cost, how long an acknowledgement takes, bytes on disk."""
+"""The way in: points a second, and what they cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bench.areas.telemetry.server import Server, running
-from bench.report import percentile
 
 
 if TYPE_CHECKING:
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
 
 METRIC = "bench_load_ratio"
 SUSTAINED_S = 120
-COST_S = 20
-LATENCY_S = 30
-
-
-def measure(report: Report) -> None:
-    """Take the figures of gRPC; about four minutes."""
-    _sustained(report)
-    _latency(report)
 
 
 def send(server: Server, **options: object) -> dict[str, Any]:
@@ -49,7 +40,8 @@ def send(server: Server, **options: object) -> dict[str, Any]:
     return said
 
 
-def _sustained(report: Report) -> None:
+def measure(report: Report) -> None:
+    """Take the figures of gRPC; about three minutes."""
     with running() as server:
         send(server, rounds=1)  # Its series are known then.
         server.wait_quiet()
@@ -70,14 +62,3 @@ def _sustained(report: Report) -> None:
         report.add("otlp_sender_cpu_s", said["cpu_s"])
         report.add("otlp_server_cpu_s", cpu)
         report.add("otlp_rss_mb", server.rss_mb)
-
-
-def _latency(report: Report) -> None:
-    for key, rate, bound in (("ack_p99_ms", 17_000, 10), ("ack_p99_100k_ms", 100_000, 25)):
-        with running() as server:
-            send(server, rounds=1, points=500)
-            server.wait_quiet()
-            said = send(server, seconds=LATENCY_S, points=500, rate=rate)
-            times = said["latencies_ms"]
-            report.add(key, percentile(times, 0.99), bound=f"<= {bound}", samples=times)
-            report.add(key.replace("p99", "p50"), percentile(times, 0.5))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _MARK = 0x1122334455667788
 """Stands where a time will be."""
 
+_SESSION = b"0000000000000000"
+"""Stands where a session's number will be."""
+
 
 @dataclass(slots=True)
 class Request:
@@ -36,21 +39,34 @@ class Request:
     """Where each point's time stands, 8 bytes each."""
 
     points: int
+    sessions: NDArray[np.int64]
+    """Where each point's session stands, if they have one."""
 
-    def at(self, time_ns: int) -> bytes:
-        """Return the request with all its points at *time_ns*."""
+    def at(self, time_ns: int, first_session: int = 0) -> bytes:
+        """Return the request with all its points at *time_ns*, of sessions from the first on."""
         view = np.frombuffer(self.data, np.uint8)
         view[self.times[:, None] + np.arange(8)] = np.frombuffer(
             struct.pack("<Q", time_ns), np.uint8
         )
+        if len(self.sessions):
+            numbers = first_session + np.arange(len(self.sessions))
+            digits = numbers[:, None] // 10 ** np.arange(len(_SESSION) - 1, -1, -1) % 10
+            view[self.sessions[:, None] + np.arange(len(_SESSION))] = digits + ord("0")
         return bytes(self.data)
 
 
-def requests(series: int, points_each: int) -> list[Request]:
+def requests(
+    series: int, points_each: int, *, metrics: int = 1, sessions: bool = False
+) -> list[Request]:
     """
     Return requests that hold a point of each of *series* gauges together.
 
     8 resource attributes, 6 of the point; a resource has one request.
+
+    Args:
+        metrics: How many metrics share the requests.
+        sessions: Whether points have a label more, whose value can be set.
+
     """
     made = []
     for number, first in enumerate(range(0, series, points_each)):
@@ -63,6 +79,7 @@ def requests(series: int, points_each: int) -> list[Request]:
                     "network.protocol.name": "http",
                     "server.address": f"gate-{n // 50 % 100}",
                     "flight": n,
+                    **({"session": _SESSION.decode()} if sessions else {}),
                 },
                 start_time_unix_nano=0,
                 time_unix_nano=_MARK,
@@ -78,7 +95,7 @@ def requests(series: int, points_each: int) -> list[Request]:
                         [
                             ScopeMetrics(
                                 InstrumentationScope("bench"),
-                                [Metric("bench.load", "", "1", Gauge(points))],
+                                [Metric(_metric(number % metrics), "", "1", Gauge(points))],
                                 "",
                             )
                         ],
@@ -87,13 +104,21 @@ def requests(series: int, points_each: int) -> list[Request]:
                 ]
             )
         ).SerializeToString()
-        mark = struct.pack("<Q", _MARK)
-        places, at = [], data.find(mark)
-        while at >= 0:
-            places.append(at)
-            at = data.find(mark, at + 8)
-        made.append(Request(bytearray(data), np.array(places), len(points)))
+        times = _places(data, struct.pack("<Q", _MARK))
+        made.append(Request(bytearray(data), times, len(points), _places(data, _SESSION)))
     return made
+
+
+def _metric(number: int) -> str:
+    return f"bench.load.{number}" if number else "bench.load"
+
+
+def _places(data: bytes, mark: bytes) -> NDArray[np.int64]:
+    found, at = [], data.find(mark)
+    while at >= 0:
+        found.append(at)
+        at = data.find(mark, at + len(mark))
+    return np.array(found, np.int64)
 
 
 def _resource(number: int) -> Resource:

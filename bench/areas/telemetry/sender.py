@@ -30,15 +30,24 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=0, help="send each request that often")
     parser.add_argument("--rate", type=float, default=0, help="points a second; 0: all it takes")
+    parser.add_argument("--metrics", type=int, default=1)
+    parser.add_argument(
+        "--every", type=float, default=0, help="seconds between rounds, in the data"
+    )
+    parser.add_argument("--back", type=int, default=0, help="rounds that are to come after these")
+    parser.add_argument("--new", type=int, default=0, help="1: series that nobody knows, always")
+    parser.add_argument("--tenant", default="")
     given = parser.parse_args()
-    made = requests(given.series, given.points)
+    made = requests(given.series, given.points, metrics=given.metrics, sessions=bool(given.new))
     print("ready", flush=True)
     sys.stdin.readline()
     channel = grpc.insecure_channel(
         f"unix:{given.socket}", options=[("grpc.max_send_message_length", 64 << 20)]
     )
     export = channel.unary_unary(METHOD)
-    room = threading.Semaphore(_IN_FLIGHT if not given.rate else 10_000)
+    metadata = [("x-scope-orgid", given.tenant)] if given.tenant else None
+    open_loop = given.rate and not given.every
+    room = threading.Semaphore(10_000 if open_loop else _IN_FLIGHT)
     failed: list[str] = []
     latencies: list[float] = []
     sent = 0
@@ -59,7 +68,10 @@ def main() -> int:
             due = began + number * given.points / given.rate
             time.sleep(max(0.0, due - time.perf_counter()))
         room.acquire()
-        call = export.future(request.at(time.time_ns()), timeout=60)
+        rounds_left = given.rounds - 1 - number // len(made) + given.back
+        at_ns = time.time_ns() - int(rounds_left * given.every * 1e9)
+        content = request.at(at_ns, number * given.points)
+        call = export.future(content, timeout=60, metadata=metadata)
         call.add_done_callback(lambda call, due=due: done(call, due))
         sent += request.points
         number += 1
