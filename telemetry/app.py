@@ -19,6 +19,7 @@ from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.alerts.opening import open_room
 from telemetry.alerts.prometheus import Shown
 from telemetry.alerts.services.register import serve_alerts
+from telemetry.compiling import compiled
 from telemetry.dashboards.opening import open_dashboards
 from telemetry.dashboards.service import serve_dashboards
 from telemetry.head import gauges
@@ -33,6 +34,8 @@ from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process
 from telemetry.intake.scraper import Scraper, read_targets
 from telemetry.intake.service import serve_otlp
+from telemetry.load import deltas
+from telemetry.load.decimals import Decimals
 from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
@@ -95,6 +98,8 @@ async def serve(
         FailedPrecondition: `STORE_TAKEN`: another process has the state folder open.
 
     """
+    if not await compiled(stop):
+        return
     async with contextlib.AsyncExitStack() as stack:
         scanner = Scanner()
         warming = asyncio.ensure_future(asyncio.to_thread(_warm, scanner))
@@ -116,7 +121,7 @@ async def serve(
         )
         gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
-        rest = asyncio.ensure_future(asyncio.to_thread(scanner.warm_rest))
+        rest = asyncio.ensure_future(asyncio.to_thread(_warm_rest, scanner))
         stack.push_async_callback(_settle, rest)
         await stack.enter_async_context(_upkeep(settings, sessions, pipeline))
         queries = Queries(Reader(sessions), head=pipeline.head)
@@ -277,6 +282,7 @@ async def open_pipeline(
         ledger=ledger,
         head=head,
         on_spans=spans.take,
+        pacing_bytes_max=settings.waiting_bytes_max,
     )
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(writer.run())
@@ -306,6 +312,7 @@ def _allowance(settings: Settings) -> Allowance:
         series_max=settings.series_max,
         tenant_series_max=settings.tenant_series_max,
         tenant_points_per_s=settings.tenant_points_per_s,
+        tenant_new_series_per_s=settings.tenant_new_series_per_s,
         tenants_max=settings.tenants_max,
         metric_series_max=settings.metric_series_max,
     )
@@ -314,6 +321,12 @@ def _allowance(settings: Settings) -> Allowance:
 def _warm(scanner: Scanner) -> None:
     scanner.warm()
     warm()
+
+
+def _warm_rest(scanner: Scanner) -> None:
+    Decimals().warm()
+    scanner.warm_rest()
+    deltas.warm()
 
 
 async def _settle(task: asyncio.Future[None]) -> None:

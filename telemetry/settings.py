@@ -48,6 +48,10 @@ class Settings(MeshSettings):
     """Points, log records and spans of one tenant a second; beyond it they are refused for now.
     0: any number."""
 
+    tenant_new_series_per_s: Annotated[int, Range(0, 10_000_000)] = 5_000
+    """Series of one tenant that become known a second; requests with more wait up to 5 s, and are
+    refused for now beyond it. 0: any number."""
+
     retention: Annotated[timedelta, Range(86_400, 3_650 * 86_400)] = timedelta(days=90)
     """How long metrics, logs and traces stay; whole days."""
 

@@ -136,6 +136,16 @@ def slot_of(slots: Slots, series: np.uint64, make: bool) -> int:  # noqa: FBT001
 
 
 @bare
+def slots_of(slots: Slots, series: Ids, places: Ints, start: int) -> int:
+    """Put the slots of *series* from row *start* on into *places*; return the first not done."""
+    for row in range(start, series.shape[0]):
+        places[row] = slot_of(slots, series[row], True)
+        if places[row] < 0:
+            return row
+    return series.shape[0]  # type: ignore[no-any-return]
+
+
+@bare
 def _take(arena: Arena) -> int:
     """Return a free block; -1: there is none."""
     if arena.level[0] > 0:
@@ -334,3 +344,23 @@ def free_before(arena: Arena, slots: Slots, first: int, last: int, horizon: int)
             freed += 1
             block = arena.before[block]
     return freed
+
+
+def joined(
+    parts: list[tuple[Ints, Floats, Ints]],
+) -> tuple[Ints, Floats, Ints]:
+    """Return several answers of `gather` as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros(0, np.float64), np.zeros(1, np.int64)
+    ends = [np.zeros(1, np.int64)]
+    total = 0
+    for _, _, offsets in parts:
+        ends.append(offsets[1:] + total)
+        total += int(offsets[-1])
+    return (
+        np.concatenate([one[0] for one in parts]),
+        np.concatenate([one[1] for one in parts]),
+        np.concatenate(ends),
+    )

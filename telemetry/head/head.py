@@ -26,7 +26,7 @@ from telemetry.scan.sink import Kind
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -135,12 +135,12 @@ class Head:
         """Whether it is time to sweep."""
         return self._blocks_free() * _LOW < len(self._arena.fill)
 
-    def learn(self, series: Iterable[NewSeries]) -> None:
+    def learn(self, series: Sequence[NewSeries]) -> None:
         """Have *series* be found by their labels."""
         for one in series:
             if one.kind is Kind.EXPONENTIAL:
                 self.know_native(one.tenant, one.name)
-            self.name((one.metric, one.series_id), one.tenant, make(one.labels))
+        self.name_all(((one.metric, one.series_id), one.tenant, make(one.labels)) for one in series)
 
     def know_native(self, tenant: str, name: str) -> None:
         """Note that a metric has native histograms, which the store holds alone."""
@@ -154,17 +154,23 @@ class Head:
 
     def name(self, key: tuple[int, int], tenant: str, labels: Labels) -> None:
         """Tell the labels of the series *key*, metric and id; once more changes nothing."""
-        series_id = key[1]
-        if series_id in self._named:
-            return
-        with self._lock:
-            slot = blocks.slot_of(self._slots, np.uint64(series_id), True)
-            if slot < 0:
-                self._grow()
-                slot = blocks.slot_of(self._slots, np.uint64(series_id), True)
-        self._index.add(tenant, labels, key, int(slot))
-        self._named.add(series_id)
-        self._nameless.discard(series_id)
+        self.name_all([(key, tenant, labels)])
+
+    def name_all(self, series: Iterable[tuple[tuple[int, int], str, Labels]]) -> None:
+        """Tell the keys, tenants and labels of *series*, as `name` does."""
+        new = {one[0][1]: one for one in series if one[0][1] not in self._named}
+        ids = np.fromiter(new, np.uint64, len(new))
+        slots = np.empty(len(ids), np.int64)
+        done = 0
+        while done < len(ids):
+            with self._lock:
+                done = blocks.slots_of(self._slots, ids, slots, done)
+                if done < len(ids):
+                    self._grow()
+        for (key, tenant, labels), slot in zip(new.values(), slots.tolist(), strict=True):
+            self._index.add(tenant, labels, key, slot)
+        self._named.update(new)
+        self._nameless.difference_update(new)
 
     def forget(self, series_id: int) -> None:
         """Go on without the labels of a series that nobody knows."""
@@ -265,7 +271,7 @@ class Head:
         horizon = self.horizon_ms
         if horizon == NEVER:
             return _nothing()
-        ts, values, ends = _joined(parts)
+        ts, values, ends = blocks.joined(parts)
         ts, values, offsets = blocks.tidy(ts, values, ends[chosen.offsets], horizon)
         labels = chosen.labels
         there = np.flatnonzero(np.diff(offsets))
@@ -354,25 +360,6 @@ class Head:
 
     def _blocks_free(self) -> int:
         return len(self._arena.fill) - self._blocks_used()
-
-
-def _joined(
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return np.zeros(0, np.int64), np.zeros(0, np.float64), np.zeros(1, np.int64)
-    ends = [np.zeros(1, np.int64)]
-    total = 0
-    for _, _, offsets in parts:
-        ends.append(offsets[1:] + total)
-        total += int(offsets[-1])
-    return (
-        np.concatenate([one[0] for one in parts]),
-        np.concatenate([one[1] for one in parts]),
-        np.concatenate(ends),
-    )
 
 
 def _nothing() -> Recent:

@@ -103,7 +103,10 @@ class Index:
         self._slots.append((slot,))
         self._entry_of[tenant, labels] = entry
         for name, value in labels:
-            self._having.setdefault((tenant, name, value), array("i")).append(entry)
+            having = self._having.get((tenant, name, value))
+            if having is None:
+                having = self._having[tenant, name, value] = array("i")
+            having.append(entry)
         self._of_tenant.setdefault(tenant, array("i")).append(entry)
 
     def choose(self, tenant: str, selection: Selection) -> Chosen:

@@ -126,7 +126,7 @@ class Refill:
         )
         await self._tell(names.splitlines())
         rows = await self._sessions.query(
-            f"SELECT series_id, ts_ms, value FROM samples WHERE {when}"
+            f"SELECT series_id, ts_ms, number FROM samples WHERE {when}"
             " ORDER BY series_id, ts_ms, segment",
             "RowBinary",
             _BOUNDS,
@@ -166,7 +166,9 @@ class Refill:
 
     async def _tell(self, lines: Sequence[bytes]) -> None:
         for first in range(0, len(lines), 1_000):
-            for line in lines[first : first + 1_000]:
-                tenant, metric, series_id, labels = json.loads(line)
-                self._head.name((metric, series_id), tenant, make(labels))
+            rows = map(json.loads, lines[first : first + 1_000])
+            self._head.name_all(
+                ((metric, series_id), tenant, make(labels))
+                for tenant, metric, series_id, labels in rows
+            )
             await asyncio.sleep(0)

@@ -47,6 +47,8 @@ _METRICS_MAX = 10_000
 """Metrics whose labels' values are kept for that."""
 
 _BURST_S = 2.0
+_WAIT_MAX_S = 5.0
+"""How long a request may wait for its new series to be taken; longer, and it is to come again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,9 @@ class Allowance:
     tenant_series_max: int
     tenant_points_per_s: int
     """Points, records and spans of one tenant; 0: any number."""
+
+    tenant_new_series_per_s: int
+    """Series of one tenant that become known; 0: any number."""
 
     tenants_max: int
     metric_series_max: int
@@ -93,6 +98,7 @@ class Admission:
         self._values: dict[Metric, dict[str, set[str]]] = {}
         self._tenants: set[str] = set()
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._new_buckets: dict[str, tuple[float, float]] = {}
         self._folds: dict[Metric, int] = {}
         if self._path.exists():
             kept = json.loads(self._path.read_text())
@@ -104,11 +110,23 @@ class Admission:
         """Metrics that have a label folded."""
         return len(self._folds)
 
-    def judge(self, signal: Signal, request: bytes, received_ns: int, tenant: str) -> Scan:
+    def judge(
+        self,
+        signal: Signal,
+        request: bytes,
+        received_ns: int,
+        tenant: str,
+        *,
+        new_max: int | None = None,
+    ) -> Scan:
         """
         Return what of *request* is stored, and under which series.
 
+        Args:
+            new_max: How many series may be new; None: any number.
+
         Raises:
+            TooManyNew: More are; see `wait_for_new`.
             InvalidInput: The request can't be read.
             FailedPrecondition: `TENANTS_LIMIT`.
 
@@ -117,7 +135,9 @@ class Admission:
         full = not self._has_room(tenant, 1)
 
         def judged(*, refuse_new: bool) -> Scan:
-            return self._scanner.judge(signal, request, received_ns, tenant, refuse_new=refuse_new)
+            return self._scanner.judge(
+                signal, request, received_ns, tenant, refuse_new=refuse_new, new_max=new_max
+            )
 
         scan = judged(refuse_new=full)
         if scan.new_series and self._fold_where_too_many(scan.new_series):
@@ -151,6 +171,36 @@ class Admission:
                 per_second=str(rate),
             )
         self._buckets[tenant] = (left - items, now)
+
+    def wait_for_new(self, tenant: str, series: int) -> float:
+        """
+        Take so many new *series* off what *tenant* may bring; return when, in seconds. On one thread.
+
+        Describing a series costs as much as hundreds of samples: one tenant's new ones must not
+        keep the others waiting.
+
+        Raises:
+            Overloaded: `SERIES_RATE`: it would have to wait too long.
+
+        """
+        rate = self._allowance.tenant_new_series_per_s
+        if not rate:
+            return 0.0
+        now = self._clock()
+        left, since = self._new_buckets.get(tenant, (rate * _BURST_S, now))
+        left = min(rate * _BURST_S, left + (now - since) * rate)
+        # A request with more than a whole bucket passes when the bucket is full, and is paid off.
+        wait_s = max(0.0, (min(series, rate * _BURST_S) - left) / rate)
+        if wait_s > _WAIT_MAX_S:
+            self._new_buckets[tenant] = (left, now)
+            raise Overloaded(
+                "SERIES_RATE",
+                "This tenant brings too many new series; send it again later.",
+                retry_after=timedelta(seconds=math.ceil(wait_s)),
+                per_second=str(rate),
+            )
+        self._new_buckets[tenant] = (left - series, now)
+        return wait_s
 
     def _check_tenant(self, tenant: str) -> None:
         if not tenant or tenant in self._tenants:

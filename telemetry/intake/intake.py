@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import numpy as np
 from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.head.extract import whole
 from telemetry.log.records import seal
+from telemetry.scan.scanner import TooManyNew
 from telemetry.scan.shapes import Signal
 from telemetry.scan.sink import Sample
 
@@ -56,6 +58,7 @@ class Intake:
     Args:
         on_spans: Is told of each request of spans once it is durable: its bytes, its tenant, when
             it came, in Unix nanoseconds, and how many of its spans are stored.
+        pacing_bytes_max: Requests that wait for their new series to be taken.
         clock: Unix nanoseconds.
 
     """
@@ -69,6 +72,7 @@ class Intake:
         ledger: Ledger,
         head: Head,
         on_spans: Callable[[bytes, str, int, int], None] | None = None,
+        pacing_bytes_max: int = 64 * 1024 * 1024,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._admission = admission
@@ -77,6 +81,8 @@ class Intake:
         self._ledger = ledger
         self._head = head
         self._on_spans = on_spans
+        self._pacing_bytes = 0
+        self._pacing_bytes_max = pacing_bytes_max
         self._clock = clock
 
     async def accept(self, signal: Signal, request: bytes, tenant: str = "") -> Accepted:
@@ -86,16 +92,17 @@ class Intake:
         Raises:
             InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`; sending it again is useless.
             FailedPrecondition: `TENANTS_LIMIT`.
-            Overloaded: `INTAKE_FULL`, `LOG_FULL`, `DISK_FULL`, `TENANT_RATE`; send it again.
+            Overloaded: `INTAKE_FULL`, `LOG_FULL`, `DISK_FULL`, `TENANT_RATE`, `SERIES_RATE`; send it
+                again.
 
         """
         received_ns = self._clock()
-        judge = self._admission.judge
         try:
-            if len(request) < _ON_THREAD_FROM:
-                scan = judge(signal, request, received_ns, tenant)
-            else:
-                scan = await asyncio.to_thread(judge, signal, request, received_ns, tenant)
+            try:
+                scan = await self._judge(signal, request, received_ns, tenant, new_max=0)
+            except TooManyNew as new:
+                await self._wait_for_new(signal, request, tenant, new)
+                scan = await self._judge(signal, request, received_ns, tenant, new_max=None)
         except (InvalidInput, FailedPrecondition):
             self._ledger.malformed[signal] += 1
             raise
@@ -122,6 +129,40 @@ class Intake:
             written=_written(scan.batch),
             series=scan.batch.samples[Sample.SERIES] if scan.batch else _NO_SERIES,
         )
+
+    async def _judge(
+        self, signal: Signal, request: bytes, received_ns: int, tenant: str, *, new_max: int | None
+    ) -> Scan:
+        judge = functools.partial(
+            self._admission.judge, signal, request, received_ns, tenant, new_max=new_max
+        )
+        return judge() if len(request) < _ON_THREAD_FROM else await asyncio.to_thread(judge)
+
+    async def _wait_for_new(
+        self, signal: Signal, request: bytes, tenant: str, new: TooManyNew
+    ) -> None:
+        """Return when the new series of *request* may be taken; if they may not, it is accounted for."""
+        account = self._ledger.of(signal, tenant)
+        try:
+            if self._pacing_bytes + len(request) > self._pacing_bytes_max:
+                raise Overloaded(
+                    "INTAKE_FULL", "Too many requests wait to be written; send it again."
+                )
+            wait_s = self._admission.wait_for_new(tenant, new.series)
+            if wait_s:
+                self._pacing_bytes += len(request)
+                try:
+                    await asyncio.sleep(wait_s)
+                finally:
+                    self._pacing_bytes -= len(request)
+        except Overloaded as error:
+            account.received += new.items
+            account.refused[error.reason] += new.items
+            raise
+        except asyncio.CancelledError:
+            account.received += new.items
+            account.refused["CALL_CANCELLED"] += new.items
+            raise
 
     async def _store(
         self, signal: Signal, request: bytes, tenant: str, received_ns: int, scan: Scan

@@ -74,6 +74,14 @@ def _add_up(
     return new
 
 
+def warm() -> None:
+    """Load or compile what sums run on."""
+    nothing = np.zeros((len(Sample), 0), np.uint64)
+    known = np.zeros(_ROOM_FIRST, np.uint64)
+    totals, times = np.zeros(_ROOM_FIRST), np.zeros((_ROOM_FIRST, 2), np.int64)
+    _add_up(nothing, nothing.view(np.float64), known, totals, times)
+
+
 class Deltas:
     """The sums of all delta series. Used by the loader alone."""
 
@@ -96,9 +104,9 @@ class Deltas:
         if self._read:
             return
         answer = await self._sessions.execute(
-            "SELECT series_id, argMax(value, ts_ms), max(ts_ms), argMax(start_ms, ts_ms)"
+            "SELECT series_id, argMax(number, ts_ms), max(ts_ms), argMax(start_ms, ts_ms)"
             " FROM samples WHERE series_id IN (SELECT series_id FROM series WHERE delta)"
-            f" AND reinterpretAsUInt64(value) != {STALE_NAN_BITS} GROUP BY series_id",
+            f" AND reinterpretAsUInt64(number) != {STALE_NAN_BITS} GROUP BY series_id",
             "RowBinary",
         )
         state = np.frombuffer(answer, _STATE)

@@ -10,11 +10,14 @@ there says nothing: its rows are counted, and where they aren't whole, deleted a
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from meshkit.errors import FailedPrecondition, InvalidInput
+from telemetry.load.decimals import Decimals
 from telemetry.load.deltas import Deltas, has_deltas
 from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
@@ -24,7 +27,7 @@ from telemetry.store.sessions import StoreFailed
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
     from telemetry.intake.admission import Admission
@@ -47,8 +50,22 @@ OF_THE_DATA = frozenset(
 """ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
 
 _MEMORY_LIMIT = 241
+_JUDGED_BYTES = 1 << 20
+"""Requests of so many bytes are judged together; their series are known to those after them."""
+
 _RETRY_FIRST_S = 0.5
 _RETRY_MOST_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reread:
+    """What a segment of an earlier run holds."""
+
+    scans: list[Scan | None]
+    """By its records; None: one that can't be read."""
+
+    cut_bytes: int
+    quarantined_bytes: int
 
 
 class Loader:
@@ -74,6 +91,7 @@ class Loader:
         self._catalog = catalog
         self._ledger = ledger
         self._deltas = Deltas(sessions)
+        self._decimals = Decimals()
         self._on_sums = on_sums
         self._left = leftovers(folder)
         for segment in self._left:
@@ -83,9 +101,9 @@ class Loader:
 
     async def run(self) -> None:
         """Load what an earlier run left, then each segment as it is closed."""
-        newest = {segment.signal: segment for segment in self._left}
-        for segment in self._left:
-            await self._recover(segment, newest=newest[segment.signal] is segment)
+        async with contextlib.aclosing(self._left_behind()) as left:
+            async for segment, reread in left:
+                await self._recover(segment, reread)
         self.recovered.set()
         while True:
             segment = await self._writer.closed.get()
@@ -100,10 +118,38 @@ class Loader:
         await self._writer.close_segments()
         await self._writer.closed.join()
 
-    async def _recover(self, segment: Segment, *, newest: bool) -> None:
+    async def _left_behind(self) -> AsyncGenerator[tuple[Segment, _Reread], None]:
+        """Yield what an earlier run left; while one is loaded the next is read."""
+        newest = {segment.signal: segment for segment in self._left}
+
+        def start(number: int) -> asyncio.Task[_Reread]:
+            segment = self._left[number]
+            return asyncio.create_task(
+                self._reread(segment, newest=newest[segment.signal] is segment)
+            )
+
+        ahead = start(0) if self._left else None
+        try:
+            for number, segment in enumerate(self._left, 1):
+                assert ahead is not None
+                reread = await ahead
+                ahead = start(number) if number < len(self._left) else None
+                yield segment, reread
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.wait({ahead})
+
+    async def _reread(self, segment: Segment, *, newest: bool) -> _Reread:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
-        self._ledger.quarantined_bytes += mended.quarantined_bytes
-        scans = [await self._judge_again(segment, mended, record) for record in mended.records]
+        scans = await self._judge_all(segment, mended)
+        return _Reread(
+            scans=scans, cut_bytes=mended.cut_bytes, quarantined_bytes=mended.quarantined_bytes
+        )
+
+    async def _recover(self, segment: Segment, reread: _Reread) -> None:
+        self._ledger.quarantined_bytes += reread.quarantined_bytes
+        scans = reread.scans
         segment.rows = sum(scan.rows for scan in scans if scan)
         batches = [scan.batch for scan in scans if scan and scan.batch]
         segment.batches = batches if len(batches) == len(scans) else None
@@ -114,8 +160,8 @@ class Loader:
             signal=segment.signal,
             rows=segment.rows,
             rows_found=found,
-            cut_bytes=mended.cut_bytes,
-            quarantined_bytes=mended.quarantined_bytes,
+            cut_bytes=reread.cut_bytes,
+            quarantined_bytes=reread.quarantined_bytes,
         )
         self._ledger.rows_logged[segment.signal] += segment.rows
         if found == segment.rows:
@@ -205,7 +251,7 @@ class Loader:
         return rows
 
     async def _insert_rows(self, segment: Segment, rows: Rows) -> int:
-        files = await asyncio.to_thread(write, rows, segment.path)
+        files = await asyncio.to_thread(write, rows, segment.path, self._decimals)
         try:
             loaded = 0
             for file in files:
@@ -219,8 +265,8 @@ class Loader:
         """Return the rows of the records of *segment*; what is no request is quarantined."""
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=False)
         batches = []
-        for record in mended.records:
-            scan = await self._judge_again(segment, mended, record)
+        scans = await self._judge_all(segment, mended)
+        for record, scan in zip(mended.records, scans, strict=True):
             if scan is None:
                 keep(self._quarantine, segment, record, mended.data)
                 self._ledger.quarantined_bytes += record.end - record.start
@@ -254,24 +300,49 @@ class Loader:
             first = await self._load_part(segment, mended, part[:half])
             return first + await self._load_part(segment, mended, part[half:])
         keep(self._quarantine, segment, part[0], mended.data)
-        scan = await self._judge_again(segment, mended, part[0])
+        (scan,) = await self._judge_some(segment, mended, part)
         rows = scan.rows if scan else 0
         self._ledger.quarantined_rows[segment.signal] += rows
         self._ledger.quarantined_bytes += part[0].end - part[0].start
         log.error("record_quarantined", segment=segment.number, rows=rows)
         return 0
 
-    async def _judge_again(self, segment: Segment, mended: Mended, record: Record) -> Scan | None:
-        """Return what a logged *record* holds, and notice its series; None: it is unreadable."""
-        request = mended.data[record.body : record.body + record.request_bytes]
-        try:
-            scan = await asyncio.to_thread(
-                self._admission.judge, segment.signal, request, record.received_ns, record.tenant
-            )
-        except (InvalidInput, FailedPrecondition):
-            return None  # An older scanner let it in. If it can't be loaded, it is quarantined.
-        self._catalog.notice(scan.new_series)
-        return scan
+    async def _judge_all(self, segment: Segment, mended: Mended) -> list[Scan | None]:
+        """Return what the records of *segment* hold, by their order; None: it is unreadable."""
+        scans: list[Scan | None] = []
+        part: list[Record] = []
+        size = 0
+        for record in mended.records:
+            part.append(record)
+            size += record.request_bytes
+            if size >= _JUDGED_BYTES:
+                scans += await self._judge_some(segment, mended, part)
+                part, size = [], 0
+        return scans + await self._judge_some(segment, mended, part)
+
+    async def _judge_some(
+        self, segment: Segment, mended: Mended, part: Sequence[Record]
+    ) -> list[Scan | None]:
+        scans = await asyncio.to_thread(self._judge_again, segment, mended, part)
+        for scan in scans:
+            if scan is not None:
+                self._catalog.notice(scan.new_series)
+        return scans
+
+    def _judge_again(
+        self, segment: Segment, mended: Mended, part: Sequence[Record]
+    ) -> list[Scan | None]:
+        scans: list[Scan | None] = []
+        for one in part:
+            request = mended.data[one.body : one.body + one.request_bytes]
+            try:
+                scan = self._admission.judge(segment.signal, request, one.received_ns, one.tenant)
+            except (InvalidInput, FailedPrecondition):
+                # An older scanner let it in. If it can't be loaded, it is quarantined.
+                scans.append(None)
+            else:
+                scans.append(scan)
+        return scans
 
     async def _count(self, segment: Segment) -> int:
         found = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from telemetry.load.decimals import Decimals
 from telemetry.load.native import Column, arrays, block, numbers, strings
 from telemetry.scan.batch import bucket_ends
 from telemetry.scan.sink import Exemplar, Histogram, Sample
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from telemetry.load.decimals import Split
     from telemetry.scan.batch import Batch, Exemplars
 
     Words = NDArray[np.uint64]
@@ -68,11 +70,18 @@ class LoadFile:
         )
 
 
-def write(rows: Rows, segment: Path) -> list[LoadFile]:
-    """Write the load files of *rows* beside *segment*; none for a table that gets no rows."""
+def write(rows: Rows, segment: Path, decimals: Decimals | None = None) -> list[LoadFile]:
+    """
+    Write the load files of *rows* beside *segment*; none for a table that gets no rows.
+
+    Args:
+        decimals: What is known of the digits of series; nothing, if it isn't given.
+
+    """
+    decimals = decimals or Decimals()
     exemplars = sum(map(len, rows.exemplars))
     tables = (
-        ("samples", rows.samples.shape[1], _samples),
+        ("samples", rows.samples.shape[1], lambda of: _samples(of, decimals)),
         ("histograms", rows.histograms.shape[1], _histograms),
         ("exemplars", exemplars, _exemplars),
     )
@@ -89,15 +98,28 @@ def write(rows: Rows, segment: Path) -> list[LoadFile]:
     return files
 
 
-def _samples(rows: Rows) -> list[Column]:
+def _samples(rows: Rows, decimals: Decimals) -> list[Column]:
     columns = rows.samples
+    split = decimals.split(columns)
     return [
         numbers("metric", "UInt64", columns[Sample.METRIC]),
         numbers("series_id", "UInt64", columns[Sample.SERIES]),
         numbers("ts_ms", "Int64", columns[Sample.TIME]),
-        numbers("value", "Float64", columns[Sample.VALUE]),
         numbers("start_ms", "Int64", columns[Sample.START]),
+        *_values(split),
     ]
+
+
+def _values(split: Split) -> list[Column]:
+    """Return the columns of values; those that all have their default are left out."""
+    columns = [numbers("value", "Float64", split.floats)] if split.whole else []
+    if split.whole < len(split.scale):
+        columns += [
+            numbers("scale", "Int8", split.scale),
+            numbers("high", "Int64", split.high),
+            numbers("low", "UInt8", split.low),
+        ]
+    return columns
 
 
 def _histograms(rows: Rows) -> list[Column]:

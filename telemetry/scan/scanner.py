@@ -28,7 +28,7 @@ from telemetry.scan.records import scan_records
 from telemetry.scan.remote import scan_remote_write, scan_remote_write_2
 from telemetry.scan.remote_described import BadLabels, describe_remote
 from telemetry.scan.shapes import AS_ROWS, Signal, shapes
-from telemetry.scan.sink import PLACES, REFUSE_NEW, Count, Kind, New, Place
+from telemetry.scan.sink import PLACES, REFUSE_NEW, Count, Filled, Kind, New, Place
 from telemetry.scan.wire import Fault, check
 
 
@@ -88,6 +88,15 @@ class Scan:
         return self.items - sum(self.refused.values())
 
 
+class TooManyNew(Exception):
+    """A request holds more series that aren't known than were to be described."""
+
+    def __init__(self, series: int, items: int) -> None:
+        super().__init__(f"{series} new series")
+        self.series = series
+        self.items = items
+
+
 class Scanner:
     """
     Judges requests, and remembers which series are known.
@@ -142,14 +151,17 @@ class Scanner:
         tenant: str = "",
         *,
         refuse_new: bool = False,
+        new_max: int | None = None,
     ) -> Scan:
         """
         Check and count *request*.
 
         Args:
             refuse_new: Refuse points of series that aren't known.
+            new_max: How many series may be new; None: any number.
 
         Raises:
+            TooManyNew: More are; none of them was described, which is what costs.
             InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`: the bytes can't be read, by
                 us or by the store.
 
@@ -165,6 +177,7 @@ class Scanner:
             counts = sink.counts
             batch = batch_of(request, data, sink)
             counts[Count.ROWS] = batch.rows
+            _check_new(sink, new_max)
             new_series = _described(signal, request, data, sink, tenant)
         else:
             counts = scan_records(data, received, signal is Signal.TRACES)
@@ -236,6 +249,13 @@ class Scanner:
         for scanned, points in _POINT_SCANNERS:
             if kinds & scanned:
                 points(_EMPTY, nothing, sink)
+
+
+def _check_new(sink: Sink, most: int | None) -> None:
+    if most is not None and sink.filled[Filled.NEW] > most:
+        series = len(np.unique(sink.new[: sink.filled[Filled.NEW], New.SERIES]))
+        if series > most:
+            raise TooManyNew(series, int(sink.counts[Count.ITEMS]))
 
 
 def _check(signal: Signal, data: Bytes) -> None:

@@ -117,7 +117,7 @@ class Reader:
         ids = np.fromiter((key for one in series for _, key in one.keys), np.uint64)
         owners = np.repeat(np.arange(len(series)), [len(one.keys) for one in series])
         answer = await self._sessions.query(
-            "SELECT metric, series_id, ts_ms, value, start_ms FROM samples"
+            "SELECT metric, series_id, ts_ms, number, start_ms FROM samples"
             f" WHERE metric IN ({_list(metrics)}) AND series_id IN ({_list(ids.tolist())})"
             f" AND ts_ms BETWEEN {start_ms} AND {end_ms}"
             " ORDER BY metric, series_id, ts_ms, segment",

@@ -189,7 +189,7 @@ def _end(time_ms: str, step_ms: int) -> str:
 
 def _fine(after_ms: int, until_ms: int) -> str:
     """Return the statement that rolls up the samples in `(after_ms, until_ms]`."""
-    stale = f"reinterpretAsUInt64(samples.value) != {STALE_NAN_BITS}"
+    stale = f"reinterpretAsUInt64(number) != {STALE_NAN_BITS}"
     return f"""INSERT INTO roll_5m (metric, series_id, end_ms, count, sum, min, max, first, last,
         first_ms, last_ms, increase, resets)
     SELECT metric, series_id, {_end("ts_ms", FINE_MS)} AS end_ms, count(), sum(value), min(value),
@@ -203,7 +203,7 @@ def _fine(after_ms: int, until_ms: int) -> str:
             follows AND value < before AS reset,
             multiIf(NOT follows, 0., reset, value, value - before) AS grown
         FROM (
-            SELECT metric, series_id, ts_ms, argMax(samples.value, segment) AS value FROM samples
+            SELECT metric, series_id, ts_ms, argMax(number, segment) AS value FROM samples
             WHERE ts_ms > {after_ms - _LOOKBACK_MS} AND ts_ms <= {until_ms} AND {stale}
             GROUP BY metric, series_id, ts_ms)
         WINDOW one AS (PARTITION BY metric, series_id ORDER BY ts_ms

@@ -28,7 +28,12 @@ CREATE TABLE IF NOT EXISTS samples
     metric    UInt64  CODEC(Delta(8), ZSTD(1)),
     series_id UInt64  CODEC(Delta(8), ZSTD(1)),
     ts_ms     Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'Unix time in milliseconds',
-    value     Float64 CODEC(Delta(8), ZSTD(1)) COMMENT 'bits 0x7ff0000000000002: the series ended',
+    value     Float64 CODEC(Delta(8), ZSTD(1)) COMMENT 'of rows whose scale is -1; others have parts',
+    scale     Int8    DEFAULT -1 CODEC(ZSTD(1)) COMMENT 'digits after the point',
+    high      Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'the digits as an integer, without',
+    low       UInt8   CODEC(Delta(1), ZSTD(1)) COMMENT '... its lowest byte',
+    number    Float64 ALIAS if(scale < 0, value, (high * 256 + low) / toFloat64(intExp10(scale)))
+        COMMENT 'what is read; bits 0x7ff0000000000002: the series ended',
     start_ms  Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'since when the value counts; 0: unknown',
     segment   UInt32  CODEC(Delta(4), ZSTD(1)),
     INDEX by_segment segment TYPE minmax GRANULARITY 4
@@ -208,6 +213,13 @@ ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown'
 ALTER TABLE series ADD COLUMN IF NOT EXISTS delta Bool DEFAULT false AFTER otlp_name;
 
 ALTER TABLE samples ADD COLUMN IF NOT EXISTS start_ms Int64 CODEC(Delta(8), ZSTD(1)) AFTER value;
+
+ALTER TABLE samples
+    ADD COLUMN IF NOT EXISTS scale Int8 DEFAULT -1 CODEC(ZSTD(1)) AFTER value,
+    ADD COLUMN IF NOT EXISTS high Int64 CODEC(Delta(8), ZSTD(1)) AFTER scale,
+    ADD COLUMN IF NOT EXISTS low UInt8 CODEC(Delta(1), ZSTD(1)) AFTER high,
+    ADD COLUMN IF NOT EXISTS number Float64
+        ALIAS if(scale < 0, value, (high * 256 + low) / toFloat64(intExp10(scale))) AFTER low;
 
 -- Calls between services, joined from spans as they come in (telemetry/map/); rows of one edge and
 -- minute are added up by merges, and by readers.

@@ -1,5 +1,6 @@
 """How much is taken: of a tenant, of a metric; and what its sender is told of the rest."""
 
+import asyncio
 import time
 
 import pytest
@@ -139,6 +140,51 @@ async def test_a_tenant_that_sends_too_fast_waits_and_others_dont(settings):
     assert other.refused == 0
     assert (account.received, account.stored) == (3_000, 1_500)
     assert account.refused == {"TENANT_RATE": 1_500}
+
+
+async def test_a_tenant_that_brings_too_many_new_series_waits_and_others_dont(settings):
+    now = time.time_ns()
+    gauges = otlp_requests.gauges
+    async with opened(settings(tenant_new_series_per_s=1_000)) as (_, pipeline):
+        accept = pipeline.intake.accept
+        known = gauges("g", range(1_000), now)
+        await accept(Signal.METRICS, known, "lounge")
+        waiting = [
+            asyncio.ensure_future(accept(Signal.METRICS, gauges(name, range(1_500), now), "lounge"))
+            for name in "hijk"
+        ]
+        await asyncio.sleep(0)  # Each has been judged, and waits for up to five seconds.
+        with pytest.raises(Overloaded) as refused:
+            await accept(Signal.METRICS, gauges("l", range(1_500), now), "lounge")
+        again = await accept(Signal.METRICS, known, "lounge")
+        other = await accept(Signal.METRICS, gauges("g", range(1_000), now), "gate")
+        waited = await asyncio.gather(*waiting)
+        account = pipeline.ledger.of(Signal.METRICS, "lounge")
+
+    assert refused.value.reason == "SERIES_RATE"
+    assert refused.value.retry_after.total_seconds() >= 1
+    assert [one.refused for one in (again, other, *waited)] == [0] * 6
+    assert (account.received, account.stored) == (9_500, 8_000)
+    assert account.refused == {"SERIES_RATE": 1_500}
+
+
+async def test_a_request_that_is_given_up_while_it_waits_is_accounted_for(settings):
+    now = time.time_ns()
+    gauges = otlp_requests.gauges
+    async with opened(settings(tenant_new_series_per_s=1_000)) as (_, pipeline):
+        accept = pipeline.intake.accept
+        await accept(Signal.METRICS, gauges("g", range(1_500), now), "lounge")
+        waits = asyncio.ensure_future(
+            accept(Signal.METRICS, gauges("h", range(1_500), now), "lounge")
+        )
+        await asyncio.sleep(0)  # It has been judged, and waits.
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        account = pipeline.ledger.of(Signal.METRICS, "lounge")
+
+    assert (account.received, account.stored) == (3_000, 1_500)
+    assert account.refused == {"CALL_CANCELLED": 1_500}
 
 
 async def test_there_are_only_so_many_tenants(settings):

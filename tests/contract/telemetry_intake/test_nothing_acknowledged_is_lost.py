@@ -41,7 +41,7 @@ async def opened(settings):
 
 async def points(sessions):
     """How many samples there are, and how many different ones."""
-    answer = await sessions.query("SELECT count(), uniqExact(value) FROM samples", "TSV")
+    answer = await sessions.query("SELECT count(), uniqExact(number) FROM samples", "TSV")
     return tuple(map(int, answer.split()))
 
 
@@ -100,7 +100,7 @@ async def test_a_segment_that_is_loaded_in_part_is_made_whole(settings, tmp_path
     segment, kept = await _load_and_keep_the_segment(settings, tmp_path)
     shutil.copy(kept, segment)
     async with open_store(settings) as sessions:
-        await sessions.execute("DELETE FROM samples WHERE value < 20")
+        await sessions.execute("DELETE FROM samples WHERE number < 20")
         assert await points(sessions) == (30, 30)
 
     async with opened(settings) as (sessions, pipeline):
@@ -274,7 +274,7 @@ async def test_what_was_acknowledged_before_a_kill_is_loaded_once_by_the_next_st
     async with opened(settings) as (sessions, pipeline):
         await pipeline.loader.recovered.wait()
         answer = await sessions.query(
-            "SELECT arraySort(groupArray(value)) FROM samples WHERE series_id IN"
+            "SELECT arraySort(groupArray(number)) FROM samples WHERE series_id IN"
             " (SELECT series_id FROM series WHERE name = 'g')",
             "TSV",
         )
@@ -303,8 +303,8 @@ async def test_kills_at_any_moment_lose_and_double_nothing(settings, service):
 
     async with open_store(settings) as sessions:
         answer = await sessions.query(
-            "SELECT toUInt64(value), count() FROM samples WHERE series_id IN"
-            " (SELECT series_id FROM series WHERE name = 'g') GROUP BY value",
+            "SELECT toUInt64(number), count() FROM samples WHERE series_id IN"
+            " (SELECT series_id FROM series WHERE name = 'g') GROUP BY 1",
             "TSV",
         )
     found = dict(tuple(map(int, line.split())) for line in answer.decode().splitlines())

@@ -1,25 +1,32 @@
 """What the scanner lets in, ClickHouse loads: the same rows, the same series, the same values."""
 
+import contextlib
 import json
+import math
 import random
+import struct
 import time
 
+import chdb
 import numpy as np
 import pytest
 
 from meshkit.errors import InvalidInput
-from telemetry.load.rows import joined, write
+from telemetry.load.rows import Rows, joined, write
 from telemetry.load.statements import insert
 from telemetry.log.records import seal
+from telemetry.scan.batch import no_exemplars
 from telemetry.scan.hashing import int_hash, xxhash64
 from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import AS_ROWS, Signal
-from telemetry.scan.sink import Count
+from telemetry.scan.sink import HISTOGRAM_COLUMNS, SAMPLE_COLUMNS, Count, Sample
+from telemetry.store.model import STALE_NAN_BITS
 from telemetry.store.sessions import Sessions
 from tests.contract.telemetry_intake import otlp_requests
 
 
 MUTANTS = 600
+STALE = struct.unpack("<d", struct.pack("<Q", STALE_NAN_BITS))[0]
 
 
 @pytest.fixture
@@ -128,3 +135,49 @@ async def test_hashes_are_clickhouses(sessions):
     ]
 
     assert json.loads(answer) == ours
+
+
+async def test_values_come_back_from_the_table_bit_for_bit(sessions, tmp_path):
+    chance = random.Random(5)
+    values = [struct.unpack("<d", chance.randbytes(8))[0] for _ in range(5_000)]
+    values += [
+        chance.randrange(-(10**15), 10**15) / 10 ** chance.randrange(13) for _ in range(5_000)
+    ]
+    values += [0.0, -0.0, 1e22, math.inf, -math.inf, float(2**53), 0.1 + 0.2]
+    wanted = np.array([*values, STALE], np.float64).view(np.uint64)
+    columns = np.zeros((SAMPLE_COLUMNS, len(wanted)), np.uint64)
+    columns[Sample.SERIES] = columns[Sample.TIME] = np.arange(1, len(wanted) + 1)
+    columns[Sample.VALUE] = wanted
+    rows = Rows(
+        samples=columns,
+        histograms=np.zeros((HISTOGRAM_COLUMNS, 0), np.uint64),
+        buckets=np.zeros(0),
+        exemplars=[no_exemplars()],
+    )
+    for file in write(rows, tmp_path / "segment"):
+        assert await sessions.insert(file.insert(1)) == len(wanted)
+
+    found = await sessions.query("SELECT number FROM samples ORDER BY ts_ms", "RowBinary")
+
+    assert np.frombuffer(found, np.uint64).tolist() == wanted.tolist()
+
+
+async def test_rows_of_earlier_versions_are_read_as_they_were_written(tmp_path):
+    with chdb_session(tmp_path / "store") as store:
+        store.query(
+            "CREATE TABLE samples (metric UInt64, series_id UInt64, ts_ms Int64, value Float64,"
+            " segment UInt32) ENGINE = MergeTree ORDER BY (metric, series_id, ts_ms)"
+        )
+        store.query("INSERT INTO samples VALUES (1, 2, 3, 0.25, 1)")
+
+    async with Sessions.open(tmp_path / "store") as sessions:
+        found = await sessions.query("SELECT number, start_ms FROM samples", "TSV")
+
+    assert found.decode().split() == ["0.25", "0"]
+
+
+@contextlib.contextmanager
+def chdb_session(folder):
+    session = chdb.connect(str(folder))
+    yield session
+    session.close()
