@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 KEYS: Final = "limit_keys"
 LOCAL: Final = "limit_local"
+LOCAL_SHADOW: Final = "limit_local_shadow"
+"""Those in the shadow: in one filter with others Envoys before 1.40 let a call through that one of
+these has something left for."""
+
 STRICT: Final = "limit_strict"
-FILTERS: Final = (KEYS, *limit_quotas.FILTERS, LOCAL, STRICT)
+FILTERS: Final = (KEYS, *limit_quotas.FILTERS, LOCAL_SHADOW, LOCAL, STRICT)
 """In their order."""
 
 
@@ -60,10 +64,12 @@ def placed(catalog: Catalog, options: EdgeOptions) -> Mapping[str, Sequence[Foun
     every = [(limit, reach) for limit, reach in every if not reach.nothing]
     by = {kind: [one for one in every if one[0].strength is kind] for kind in Strength}
     slots, shares = limit_quotas.divided(by[Strength.QUOTA], options)
+    local = [*by[Strength.LOCAL], *shares]
     return {
         KEYS: every,
         **dict(zip(limit_quotas.FILTERS, slots, strict=True)),
-        LOCAL: [*by[Strength.LOCAL], *shares],
+        LOCAL_SHADOW: [one for one in local if one[0].shadow],
+        LOCAL: [one for one in local if not one[0].shadow],
         STRICT: by[Strength.STRICT],
     }
 

@@ -2,8 +2,9 @@
 Limits to the filters that keep them. All come by ECDS: no change of a limit touches a listener.
 
 The filters stand behind jwt_authn and RBAC, so that nobody's calls are counted before it is known
-whose they are: `limit_keys` writes what calls are counted by into headers, `limit_local` has the
-buckets of the edge alone, `limit_quota_*` those that are divided among edges, `limit_strict` asks.
+whose they are: `limit_keys` writes what calls are counted by into headers, `limit_quota_*` have the
+buckets that are divided among edges, `limit_local` those of the edge alone, `limit_local_shadow`
+those of the edge that refuse nothing, and `limit_strict` asks.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateway.compile.limit_keys import (
     mutations,
     nothing,
 )
-from gateway.compile.limit_places import FILTERS, KEYS, LOCAL, STRICT
+from gateway.compile.limit_places import FILTERS, KEYS, LOCAL, LOCAL_SHADOW, STRICT
 from gateway.compile.sources import ads
 from gateway.limits.reach import label
 from gateway.model import Strength
@@ -57,7 +58,8 @@ _LOCAL_MESSAGE = "local_rate_limited"  # What Envoy says; it can't be told other
 
 def filters() -> list[dict[str, Any]]:
     """Return the listener's filters for limits, in their order."""
-    kinds = {KEYS: (), LOCAL: (LOCAL_CONFIG,), STRICT: (STRICT_CONFIG,)}
+    local = (LOCAL_CONFIG,)
+    kinds = {KEYS: (), LOCAL_SHADOW: local, LOCAL: local, STRICT: (STRICT_CONFIG,)}
     quota = (limit_quotas.QUOTA_CONFIG,)
     return [_filter(name, KEYS_CONFIG, *kinds.get(name, quota)) for name in FILTERS]
 
@@ -65,13 +67,14 @@ def filters() -> list[dict[str, Any]]:
 def compile_limits(inputs: Inputs, options: EdgeOptions) -> Iterator[Part]:
     """Yield the config of each filter of `filters`; one without a limit does nothing."""
     placed = limit_places.placed(inputs.catalog, options)
-    keyed, local, strict = (placed[name] for name in (KEYS, LOCAL, STRICT))
+    keyed, strict = placed[KEYS], placed[STRICT]
     keys = {header_of(key): key for limit, _ in keyed for key in limit.keys}
     by_method = any(reach.methods for _, reach in keyed)
     by_host = any(reach.hosts for _, reach in keyed)
     written = mutations(keys.values(), method=by_method, host=by_host) if keyed else nothing()
     yield _extension(KEYS, written)
-    yield _extension(LOCAL, _local(local) if local else nothing())
+    for name in (LOCAL_SHADOW, LOCAL):
+        yield _extension(name, _local(placed[name]) if placed[name] else nothing())
     for name in limit_quotas.FILTERS:
         slot = placed[name]
         config = limit_quotas.quota(slot, options, refusal_headers) if slot else nothing()
@@ -102,8 +105,9 @@ def refusal_headers(limit: Limit | None, wait: timedelta, message: str) -> list[
 
 def _local(limits: Sequence[tuple[Limit, Reach]]) -> dict[str, Any]:
     """Return the filter with a bucket for each value of each limit's keys."""
-    # A quota's guard is no limit to tell callers of: it is a little above the quota.
-    told = any(limit.strength is Strength.LOCAL for limit, _ in limits)
+    # A quota's guard is no limit to tell callers of: it is a little above the quota. Nor is one in
+    # the shadow.
+    told = any(limit.strength is Strength.LOCAL and not limit.shadow for limit, _ in limits)
     return any_of(
         LOCAL_CONFIG,
         stat_prefix=LOCAL_PREFIX,

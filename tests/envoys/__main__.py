@@ -30,18 +30,12 @@ SUITES: Final = (
     *("contract/relay", "contract/edge", "contract/discovery", "contract/changes"),
     *("e2e/test_edge_config.py", "soak/test_bad_configurations.py"),
 )
-_OLDER: Final = {
-    "test_in_shadow_mode_nothing_is_refused_and_it_is_counted": "a local limit in the shadow keeps "
-    "one beside it, about the same calls, from refusing",
-}
 LACKS: Final = {
     "1.38": {
-        **_OLDER,
         "test_login": "browsers can't sign in: the filter has no config for each route",
         "test_explain_predicts_what_envoy_does": "Explain models 1.39 and newer: 1.38 says otherwise "
         "why some calls to what can't be reached failed",
     },
-    "1.39": _OLDER,
 }
 """By version, tests that don't hold there, and why."""
 

@@ -48,6 +48,11 @@ def on(compiled, table):
         ((), set(), set()),
         ((LOCAL,), {"limit_keys", "limit_local"}, {"limit_keys", "limit_local"}),
         (
+            (dataclasses.replace(LOCAL, shadow=True, scope=OF_A),),
+            {"limit_keys", "limit_local_shadow"},
+            set(),
+        ),
+        (
             (dataclasses.replace(STRICT, scope=OF_A),),
             {"limit_keys", "limit_strict"},
             set(),
