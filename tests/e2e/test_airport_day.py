@@ -29,7 +29,7 @@ def metric(mesh, token, query):
 
 
 def counted(mesh, part, name):
-    return mesh.status()["counts"].get(part, {}).get("counts", {}).get(name, 0)
+    return mesh.glance()["counts"].get(part, {}).get("counts", {}).get(name, 0)
 
 
 def test_mail_of_the_day_arrives(mesh):

@@ -151,7 +151,7 @@ async def acknowledged(producer, more):
 
 async def test_the_day_goes_on_after_all_that(day):
     def mails():
-        counts = day.status()["counts"]
+        counts = day.glance()["counts"]
         return counts.get("mailsink", {}).get("counts", {}).get("mails", 0)
 
     before = await asyncio.to_thread(mails)
