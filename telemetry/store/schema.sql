@@ -102,8 +102,8 @@ CREATE TABLE IF NOT EXISTS logs
     trace_id      FixedString(16) COMMENT 'zeros: none',
     span_id       FixedString(8) COMMENT 'zeros: none',
     scope         LowCardinality(String),
-    attributes    Map(LowCardinality(String), String),
-    resource      Map(LowCardinality(String), String),
+    attributes    Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    resource      Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     segment       UInt32 CODEC(Delta(4), ZSTD(1)),
     INDEX by_segment segment TYPE minmax GRANULARITY 4
 )
@@ -129,8 +129,8 @@ CREATE TABLE IF NOT EXISTS spans
     status_message   String,
     trace_state      String,
     scope            LowCardinality(String),
-    attributes       Map(LowCardinality(String), String),
-    resource         Map(LowCardinality(String), String),
+    attributes       Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    resource         Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     event_times      Array(DateTime64(9, 'UTC')),
     event_names      Array(LowCardinality(String)),
     event_attributes Array(Map(LowCardinality(String), String)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from telemetry.load.decimals import Decimals
 from telemetry.load.rows import Rows, write
 from telemetry.scan.batch import no_exemplars
 from telemetry.scan.hashing import int_hash
@@ -50,6 +51,7 @@ def measure(report: Report) -> None:
 async def _bytes(
     values: NDArray[np.float64], chance: np.random.Generator
 ) -> tuple[float, dict[str, float]]:
+    decimals = Decimals()
     ids = np.array([int_hash(np.uint64(n)) for n in range(1, SERIES + 1)], np.uint64)
     begin = int(time.time() * 1000) - HOURS * 3_600_000
     with tempfile.TemporaryDirectory(prefix="bench-disk-") as folder:
@@ -58,7 +60,8 @@ async def _bytes(
                 part = values[first : first + ROUNDS_EACH]
                 times = begin + EVERY_MS * np.arange(first, first + len(part))[:, None]
                 times = times + chance.integers(-JITTER_MS, JITTER_MS, part.shape, endpoint=True)
-                for file in write(_rows(ids, times, part, begin), Path(folder) / "segment"):
+                made = _rows(ids, times, part, begin)
+                for file in write(made, Path(folder) / "segment", decimals):
                     await sessions.insert(file.insert(number))
             await sessions.execute("OPTIMIZE TABLE samples FINAL")
             answer = await sessions.execute(

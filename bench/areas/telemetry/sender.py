@@ -49,13 +49,15 @@ def main() -> int:
     open_loop = given.rate and not given.every
     room = threading.Semaphore(10_000 if open_loop else _IN_FLIGHT)
     failed: list[str] = []
+    refused: list[int] = []
     latencies: list[float] = []
     sent = 0
 
-    def done(call: grpc.Future, due: float) -> None:
+    def done(call: grpc.Future, due: float, points: int) -> None:
         latencies.append((time.perf_counter() - due) * 1000)
         if call.exception() is not None or call.result():
             failed.append(str(call.exception() or call.result()))
+            refused.append(points)
         room.release()
 
     began, first = time.perf_counter(), time.time()
@@ -72,7 +74,7 @@ def main() -> int:
         at_ns = time.time_ns() - int(rounds_left * given.every * 1e9)
         content = request.at(at_ns, number * given.points)
         call = export.future(content, timeout=60, metadata=metadata)
-        call.add_done_callback(lambda call, due=due: done(call, due))
+        call.add_done_callback(lambda call, due=due, points=request.points: done(call, due, points))
         sent += request.points
         number += 1
     while len(latencies) < number:
@@ -86,6 +88,7 @@ def main() -> int:
                 "first": first,
                 "last": time.time(),
                 "failed": failed[:3],
+                "refused": sum(refused),
                 "latencies_ms": latencies,
                 "cpu_s": time.process_time(),
             }
