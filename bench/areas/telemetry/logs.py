@@ -2,10 +2,11 @@
 A million lines of the airport day's own logs: how fast they are in the tables, how small there.
 
 A mesh runs with the day for some minutes; what its edge and its services have logged meanwhile is
-read back from telemetry's table, with all that it holds, and encoded as OTLP again. A million
-lines are many such stretches, one after the other in time; in each, whatever looks like an
-identifier (trace, span, request, notification, ...) is another one, so that no line repeats what
-an earlier stretch has said. Attributes are texts, as the table has them.
+read back from telemetry's table, with all that it holds. A million lines are drawn from those,
+encoded as OTLP again. So that none repeats another, whatever looks like an identifier (trace, span,
+request, notification, ...) is another one in each, and each number is drawn anew from those that
+its attribute had: that is harder to compress than what a day logs, where neighbours belong together.
+Attributes are texts, as the table has them.
 
 Compression is the bytes of the requests, as they come over the wire without gzip, over what all
 columns and indexes take on disk after merges.
@@ -17,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import json
+import random
 import re
 import tempfile
 import time
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 LINES = 1_000_000
 RECORDS_EACH = 500
 RECORDED_S = 150
+RECORDED_LEAST = 500
+"""With fewer, it isn't a day."""
+
 SPEED = 1_000
 """Simulated seconds a second: more happens, each of it as it does in a day."""
 
@@ -64,10 +68,15 @@ class _Line:
     identifiers: tuple[int, ...]
     """Attributes that hold some, by their place."""
 
+    numbers: tuple[int, ...]
+    """Attributes that are one."""
+
 
 def measure(report: Report) -> None:
     """Record, send, look at the disk; about five minutes."""
     lines = asyncio.run(_recorded())
+    if len(lines) < RECORDED_LEAST:
+        raise RuntimeError(f"only {len(lines)} lines were logged")
     report.add("log_lines_recorded", len(lines))
     report.add("log_sources_recorded", len({one.source for one in lines}))
     with tempfile.TemporaryDirectory(prefix="bench-logs-") as folder:
@@ -127,12 +136,13 @@ def _line(row: list[Any]) -> _Line:
         trace_id=bytes.fromhex(trace_id).strip(b"\0"),
         span_id=bytes.fromhex(span_id).strip(b"\0"),
     )
-    places = enumerate(attributes.values())
+    places = list(enumerate(attributes.values()))
     return _Line(
         time_ns=int(time_ns),
         source=json.dumps([resource, scope]),
         record=record,
         identifiers=tuple(at for at, value in places if _IDENTIFIER.search(value)),
+        numbers=tuple(at for at, value in places if value.isdigit()),
     )
 
 
@@ -142,16 +152,28 @@ def _text(key: str, value: str) -> KeyValue:
 
 def _requests(lines: list[_Line]) -> Iterator[bytes]:
     """Yield requests of `LINES` lines, each of one source, the last line of the last a moment ago."""
-    span_ns = lines[-1].time_ns - lines[0].time_ns + 1
-    stretches = -(-LINES // len(lines))
-    begin_ns = time.time_ns() - stretches * span_ns
+    chance = random.Random(3)
+    step_ns = (lines[-1].time_ns - lines[0].time_ns + 1) // len(lines)
+    begin_ns = time.time_ns() - LINES * step_ns
+    numbers: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        for place in line.numbers:
+            attribute = line.record.attributes[place]
+            had = numbers.setdefault((line.source, attribute.key), [])
+            had.append(attribute.value.string_value)
     filling: dict[str, ExportLogsServiceRequest] = {}
-    every = ((stretch, one) for stretch in range(stretches) for one in lines)
-    for stretch, line in itertools.islice(every, LINES):
-        request = filling.setdefault(line.source, _empty(line.source))
+    for number in range(LINES):
+        line = chance.choice(lines)
+        request = filling.get(line.source)
+        if request is None:
+            request = filling[line.source] = _empty(line.source)
         records = request.resource_logs[0].scope_logs[0].log_records
-        at_ns = begin_ns + stretch * span_ns + line.time_ns - lines[0].time_ns
-        _again(records.add(), line, at_ns, str(stretch))
+        record = records.add()
+        _again(record, line, str(number))
+        record.time_unix_nano = record.observed_time_unix_nano = begin_ns + number * step_ns
+        for place in line.numbers:
+            attribute = record.attributes[place]
+            attribute.value.string_value = chance.choice(numbers[line.source, attribute.key])
         if len(records) == RECORDS_EACH:
             yield filling.pop(line.source).SerializeToString()
     for request in filling.values():
@@ -167,28 +189,27 @@ def _empty(source: str) -> ExportLogsServiceRequest:
     return request
 
 
-def _again(record: LogRecord, line: _Line, at_ns: int, stretch: str) -> None:
-    """Make *record* what *line* is in another stretch."""
+def _again(record: LogRecord, line: _Line, draw: str) -> None:
+    """Make *record* what *line* is, with the identifiers of another *draw*."""
     record.CopyFrom(line.record)
-    record.time_unix_nano = record.observed_time_unix_nano = at_ns
     if record.trace_id:
         # As an attribute holds it, so that both stay the same.
-        record.trace_id = bytes.fromhex(_renamed(record.trace_id.hex(), stretch))
+        record.trace_id = bytes.fromhex(_renamed(record.trace_id.hex(), draw))
     if record.span_id:
-        record.span_id = bytes.fromhex(_renamed(record.span_id.hex(), stretch))
+        record.span_id = bytes.fromhex(_renamed(record.span_id.hex(), draw))
     record.body.string_value = _IDENTIFIER.sub(
-        lambda found: _renamed(found[0], stretch), record.body.string_value
+        lambda found: _renamed(found[0], draw), record.body.string_value
     )
     for place in line.identifiers:
         value = record.attributes[place].value
         value.string_value = _IDENTIFIER.sub(
-            lambda found: _renamed(found[0], stretch), value.string_value
+            lambda found: _renamed(found[0], draw), value.string_value
         )
 
 
-def _renamed(identifier: str, stretch: str) -> str:
+def _renamed(identifier: str, draw: str) -> str:
     """Return another identifier of the same form: digits, letters and case stay what they are."""
-    drawn = hashlib.shake_128(f"{stretch} {identifier}".encode()).digest(len(identifier))
+    drawn = hashlib.shake_128(f"{draw} {identifier}".encode()).digest(len(identifier))
     hexadecimal = all(one in "0123456789abcdef-" for one in identifier)
     made = []
     for one, chance in zip(identifier, drawn, strict=True):
