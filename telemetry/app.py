@@ -19,7 +19,7 @@ from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.alerts.opening import open_room
 from telemetry.alerts.prometheus import Shown
 from telemetry.alerts.services.register import serve_alerts
-from telemetry.compiling import compiled
+from telemetry.compiling import compile_rest, compiled
 from telemetry.dashboards.opening import open_dashboards
 from telemetry.dashboards.service import serve_dashboards
 from telemetry.head import gauges
@@ -121,7 +121,7 @@ async def serve(
         )
         gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
-        rest = asyncio.ensure_future(asyncio.to_thread(_warm_rest, scanner))
+        rest = asyncio.ensure_future(_warm_rest(scanner))
         stack.push_async_callback(_settle, rest)
         await stack.enter_async_context(_upkeep(settings, sessions, pipeline))
         queries = Queries(Reader(sessions), head=pipeline.head)
@@ -321,12 +321,13 @@ def _allowance(settings: Settings) -> Allowance:
 def _warm(scanner: Scanner) -> None:
     scanner.warm()
     warm()
-
-
-def _warm_rest(scanner: Scanner) -> None:
     Decimals().warm()
-    scanner.warm_rest()
-    deltas.warm()
+
+
+async def _warm_rest(scanner: Scanner) -> None:
+    await compile_rest()
+    await asyncio.to_thread(scanner.warm_rest)
+    await asyncio.to_thread(deltas.warm)
 
 
 async def _settle(task: asyncio.Future[None]) -> None:

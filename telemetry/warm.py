@@ -2,11 +2,13 @@
 `python -m telemetry.warm`: compile all kernels, so that no start, query or test waits for that.
 
 Half a minute the first time on a machine, a second after that: numba keeps what it compiled beside
-the sources. A service that finds none has this run for it (telemetry/compiling.py).
+the sources. A service that finds none has this run for it (telemetry/compiling.py), at first with
+`first`: what it can't begin without.
 """
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 from telemetry.head import head
@@ -18,27 +20,27 @@ from telemetry.scan import cache
 from telemetry.scan.scanner import Scanner
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
     """Compile in two processes."""
     with ProcessPoolExecutor(2) as pool:
-        for done in [pool.submit(_intake), pool.submit(_queries)]:
+        for done in [pool.submit(_scanner), pool.submit(_others)]:
             done.result()
-    cache.note_whole()
+    if words != ["first"]:
+        Scanner().warm_rest()
+        deltas.warm()
+        cache.note_whole()
 
 
-def _intake() -> None:
-    scanner = Scanner()
-    scanner.warm()
-    scanner.warm_rest()
-    Decimals().warm()
-    deltas.warm()
+def _scanner() -> None:
+    Scanner().warm()
 
 
-def _queries() -> None:
+def _others() -> None:
     head.warm()
     Edges(spans_max=1024).warm()
+    Decimals().warm()
     warm_queries()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
