@@ -10,7 +10,7 @@ there are more at a time than in two real hours. So it is no less than it would 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.areas.telemetry.intake import send
 from bench.areas.telemetry.server import running
@@ -42,7 +42,7 @@ def measure(report: Report) -> None:
         watch = threading.Thread(target=look)
         watch.start()
         try:
-            shape = {"series": SERIES, "metrics": METRICS, "every": 60}
+            shape: dict[str, Any] = {"series": SERIES, "metrics": METRICS, "every": 60}
             send(server, rounds=1, back=ROUNDS - 1, **shape)  # Not too fast: all are new.
             named_mb = server.rss_mb
             said = send(server, rounds=ROUNDS - 1, rate=RATE, **shape)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from bench.areas.telemetry.file_sender import TRACES, send_file, write_requests
 from bench.areas.telemetry.server import running
@@ -102,7 +103,7 @@ def _describe(span: Span, chance: random.Random, route: str) -> None:
         KeyValue(key="http.response.status_code", value=AnyValue(int_value=code))
     )
     if code == 500:
-        span.status.code = 2  # type: ignore[assignment] - STATUS_CODE_ERROR
+        span.status.code = Status.STATUS_CODE_ERROR
 
 
 def _empty(service: int) -> ExportTraceServiceRequest:
