@@ -84,7 +84,7 @@ SUITES := \
   e2e/test_faults.py \
   contract/gateway \
   contract/edge \
-  e2e/test_airport_day.py+e2e/test_clients.py+e2e/test_trust.py \
+  e2e/test_airport_day.py+e2e/test_operator.py+e2e/test_clients.py+e2e/test_trust.py \
   contract/notifier \
   contract/hosts \
   contract/changes \

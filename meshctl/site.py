@@ -34,6 +34,7 @@ TOLD = (
     "NOTIFIER",
     "SYNCD",
     "TELEMETRY",
+    "DEADMAN",
     "MAILSINK",
     "FLIGHTINFO",
     "DEVICES",

@@ -13,12 +13,15 @@ from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
     dashboard_service_pb2_grpc,
     forecast_service_pb2_grpc,
+    incident_service_pb2_grpc,
     log_service_pb2_grpc,
     map_service_pb2_grpc,
+    objective_service_pb2_grpc,
     query_service_pb2_grpc,
     routing_service_pb2_grpc,
     rule_service_pb2,
     rule_service_pb2_grpc,
+    status_service_pb2_grpc,
     trace_service_pb2_grpc,
 )
 
@@ -42,11 +45,14 @@ class Telemetry:
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(self._channel)
         self.dashboards = dashboard_service_pb2_grpc.DashboardServiceStub(self._channel)
         self.forecasts = forecast_service_pb2_grpc.ForecastServiceStub(self._channel)
+        self.incidents = incident_service_pb2_grpc.IncidentServiceStub(self._channel)
+        self.objectives = objective_service_pb2_grpc.ObjectiveServiceStub(self._channel)
         self.routing = routing_service_pb2_grpc.RoutingServiceStub(self._channel)
         self.rules = rule_service_pb2_grpc.RuleServiceStub(self._channel)
         self.queries = query_service_pb2_grpc.QueryServiceStub(self._channel)
         self.logs = log_service_pb2_grpc.LogServiceStub(self._channel)
         self.maps = map_service_pb2_grpc.MapServiceStub(self._channel)
+        self.statuses = status_service_pb2_grpc.StatusServiceStub(self._channel)
         self.traces = trace_service_pb2_grpc.TraceServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

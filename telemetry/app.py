@@ -40,12 +40,14 @@ from telemetry.load.loader import Loader
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
 from telemetry.logs.loaded import Loaded
+from telemetry.objectives.service import serve_objectives
 from telemetry.policy import POLICY, SENDERS
 from telemetry.query.queries import Queries
 from telemetry.query.service import serve_queries
 from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
 from telemetry.signals import Signals, SpanWatch, open_signals, watch_spans
+from telemetry.status.service import serve_status
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.retention import Keeper, Retention
@@ -199,6 +201,8 @@ async def _answering(
     serve_queries(server, queries)
     step_ms = int(settings.rules_interval / timedelta(milliseconds=1))
     serve_alerts(server, room, queries, step_ms=step_ms)
+    serve_objectives(server, room, queries)
+    serve_status(server, room, queries)
     serve_dashboards(server, boards.database, queries, boards.hub)
     trends = Trends(queries)
     serve_trends(server, trends)

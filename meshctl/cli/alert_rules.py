@@ -82,6 +82,27 @@ def apply_rules(
         click.echo("Nothing was changed.")
 
 
+@rules.command("export")
+@click.argument("names", nargs=-1)
+@click.option("--plain", is_flag=True, help="Only what Prometheus knows.")
+@as_json
+@click.pass_obj
+def export_rules(
+    context: Context, /, *, names: tuple[str, ...], plain: bool, wants_json: bool
+) -> None:
+    """Print the rule groups NAMES, or all, as a rule file that `apply` takes."""
+    request = rule_service_pb2.ExportRuleFileRequest(
+        names=[f"ruleGroups/{name.removeprefix('ruleGroups/')}" for name in names], plain=plain
+    )
+    answer = context.ask_telemetry(
+        lambda telemetry: telemetry.rules.ExportRuleFile(request, timeout=CALL_TIMEOUT_S)
+    )
+    if wants_json:
+        show_json(as_dict(answer))
+        return
+    click.echo(answer.content, nl=False)
+
+
 @rules.command("delete")
 @click.argument("name")
 @as_json

@@ -59,6 +59,7 @@ SECTIONS = {
         "map": ("meshctl.cli.map:service_map", "Show which service calls which, and how well."),
     },
     "What is and will be": {
+        "platform": ("meshctl.cli.platform_status:platform", "Show how each service does."),
         "dashboard": ("meshctl.cli.dashboard:dashboard", "Dashboards, drawn here."),
         "forecast": ("meshctl.cli.forecast:forecast", "Go on from metrics into the future."),
         "sizes": ("meshctl.cli.forecast:sizes", "Advise on CPU and memory of services."),
@@ -71,6 +72,11 @@ SECTIONS = {
     },
     "Alerts": {
         "alerts": ("meshctl.cli.alerts:alerts", "What fires, who is told, and the rules."),
+        "incidents": ("meshctl.cli.incidents:incidents", "What was wrong, and for how long."),
+        "objectives": (
+            "meshctl.cli.objectives:objectives",
+            "What services promise, and their error budgets.",
+        ),
     },
     "This command": {
         "completion": ("meshctl.cli.completion:completion", "Print a shell's completion."),

@@ -184,6 +184,7 @@ class DayRun:
                 return run
             run = self._progress.begin(self._plan)  # The boards have begun a new life.
         await tenant.prepare_texts()
+        await tenant.prepare_staff()
         await tenant.prepare_passengers(day, passengers)
         await tenant.clear_boards()
         run = replace(run, bases=await tenant.prepare_boards())

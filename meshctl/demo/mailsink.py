@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -28,7 +29,7 @@ from meshkit.observability import observed
 from meshkit.serving import ListenFailed
 
 
-SENDERS = frozenset({"notifier"})
+SENDERS = frozenset({"notifier", "telemetry"})
 COUNTS_INTERVAL = timedelta(seconds=1)
 COMMAND_TIMEOUT_S = 60.0
 
@@ -96,8 +97,7 @@ class Door(SMTP):
         elif sender(transport) not in SENDERS:
             refusal = "554 5.7.1 This certificate may not send mail here"
         if refusal:
-            assert isinstance(transport, asyncio.WriteTransport)
-            transport.write(f"{refusal}\r\n".encode())
+            cast("asyncio.WriteTransport", transport).write(f"{refusal}\r\n".encode())
             transport.close()
             return
         self._connections.add(self)

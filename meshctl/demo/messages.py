@@ -13,6 +13,7 @@ from aerofusion.notify.v1 import (
 )
 from aerofusion.sync.v1 import frames_pb2, space_pb2
 from meshctl.demo.board import FIELDS, Cell, Change
+from meshctl.demo.day import HOME_ZONE
 from meshctl.demo.notices import Notice, Urgency, topic_of
 from meshctl.demo.passengers import Passenger
 from meshctl.demo.texts import contents
@@ -21,6 +22,7 @@ from meshctl.demo.texts import contents
 BOARD_WRITERS = ("services/flightinfo", "spiffe://aerofusion/flightinfo/0")
 """Flight Info through the edge, and as the process itself."""
 BOARD_READER_ROLES = ("device", "passenger", "service")
+DUTY_MANAGER, DUTY_MANAGER_MAIL = "duty-manager", "duty-manager@airport.example"
 
 _CATEGORIES = {
     Urgency.CRITICAL: notification_service_pb2.CATEGORY_CRITICAL,
@@ -86,6 +88,18 @@ def recipient(tenant: str, passenger: Passenger) -> recipient_service_pb2.Recipi
         channels=[channel.value for channel in passenger.channels],
         locale=passenger.locale,
         time_zone=passenger.zone,
+    )
+
+
+def duty_manager(tenant: str) -> recipient_service_pb2.Recipient:
+    """Return who answers for the day."""
+    return recipient_service_pb2.Recipient(
+        name=f"tenants/{tenant}/recipients/{DUTY_MANAGER}",
+        display_name="Duty manager",
+        addresses=[recipient_service_pb2.Address(channel="email", value=DUTY_MANAGER_MAIL)],
+        channels=["email", "inapp"],
+        locale="en",
+        time_zone=HOME_ZONE,
     )
 
 

@@ -114,6 +114,15 @@ class Tenant:
                 ),
             )
 
+    async def prepare_staff(self) -> None:
+        """Set who is told of alerts."""
+        await self._edge.call(
+            self._stubs.recipients.UpdateRecipient,
+            recipient_service_pb2.UpdateRecipientRequest(
+                recipient=messages.duty_manager(self._name), allow_missing=True
+            ),
+        )
+
     async def prepare_boards(self) -> dict[str, int]:
         """Make the boards that don't exist; return each airport's newest `seq`."""
         return {airport: await self._prepare_board(airport) for airport in AIRPORTS}

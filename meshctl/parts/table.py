@@ -61,6 +61,7 @@ def all_parts(site: Site) -> Sequence[Part]:
         services.service(site, "syncd", calls=("nats", "telemetry")),
         watching.telemetry(site),
         demo.mailsink(site),
+        watching.deadman(site),
     ]
     if site.options.demo:
         rows += [demo.flightinfo(site), demo.devices(site)]

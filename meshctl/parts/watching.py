@@ -1,4 +1,4 @@
-"""Telemetry: a service that watches the others, by rules of ours."""
+"""Telemetry: a service that watches the others, by rules of ours, and who watches that."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import grpc
 
 from meshctl.parts import services
 from meshctl.parts.part import Part, Send
+from meshctl.processes import Command
 from meshctl.site import Site, telemetry_socket
 from meshctl.telemetry import MESH_RULES, Telemetry
 
 
 COMPILED_WITHIN_S = 240.0
 """Its first start on a machine compiles: a quarter of a minute, and more beside other work."""
+
+TOLD_OF_SILENCE = "duty-manager@airport.example"
 
 AGAIN_S = 2.0
 """How long until the rules are tried again while telemetry's database is away."""
@@ -36,6 +39,31 @@ def telemetry(site: Site) -> Part:
         alert_smtp_address=site.address("mailsink"),
     )
     return replace(part, ready_within_s=COMPILED_WITHIN_S, keep=lambda send: load_rules(site, send))
+
+
+def deadman(site: Site) -> Part:
+    """Who tells people when telemetry itself stands still."""
+
+    async def prepare() -> Command:
+        environment = site.environment(
+            "deadman",
+            identity="telemetry",
+            telemetry_socket=str(site.telemetry_socket),
+            smtp_address=site.address("mailsink"),
+            smtp_security="mesh",
+            mails=TOLD_OF_SILENCE,
+            # A first start of telemetry compiles for minutes: nobody is to be told of that.
+            grace=str(COMPILED_WITHIN_S),
+        )
+        return site.python("telemetry", "deadman", environment=environment)
+
+    return Part(
+        name="deadman",
+        prepare=prepare,
+        needs=services.needs_gateway(site, "telemetry"),
+        calls=("telemetry", "mailsink"),
+        stop_within_s=0.5,
+    )
 
 
 async def load_rules(site: Site, _send: Send) -> None:

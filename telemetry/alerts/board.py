@@ -17,7 +17,7 @@ from telemetry.rules.states import Happened, Phase
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from telemetry.promql.labels import Labels
     from telemetry.rules.runner import Change, Runner
@@ -46,9 +46,17 @@ class Unsaved:
 
 
 class Board:
-    """All alerts of one runner. Used on the event loop only."""
+    """
+    All alerts of one runner. Used on the event loop only.
 
-    def __init__(self) -> None:
+    Args:
+        ingested: Returns when a sample of a time had been acknowledged, given before when; 0:
+            unknown. Unix milliseconds.
+
+    """
+
+    def __init__(self, ingested: Callable[[int, int], int] | None = None) -> None:
+        self._ingested = ingested
         self._marks: dict[tuple[str, str], Marks] = {}
         self._where: dict[tuple[str, str], tuple[str, str]] = {}
         """Group and rule of each alert that there is."""
@@ -78,8 +86,7 @@ class Board:
             else:
                 self._put(*key, change.group, change.rule, alert)
             if what is Happened.FIRING:
-                receipt = Receipt(event_ms=alert.event_ms, evaluated_ms=change.evaluated_ms)
-                self._marks[key] = Marks(receipt=receipt)
+                self._marks[key] = Marks(receipt=self._receipt(alert, change.evaluated_ms))
             self._touch(key)
 
     def listed(self, tenant: str) -> list[Listed]:
@@ -156,11 +163,17 @@ class Board:
         """Tell *watcher* nothing more."""
         self._watchers.discard(watcher)
 
-    def touch_all(self, tenant: str) -> None:
-        """Have those who watch look at every alert again: a silence has changed."""
+    def touch_all(self, tenant: str, *, unsaved: bool = False) -> None:
+        """
+        Have those who watch look at every alert again: a silence has changed.
+
+        Args:
+            unsaved: The database must be told of all of them, too.
+
+        """
         for key in self._where:
             if key[0] == tenant:
-                self._tell(key)
+                (self._touch if unsaved else self._tell)(key)
 
     def take_unsaved(self) -> Unsaved:
         """Return what the database must be told; it counts as told."""
@@ -178,6 +191,12 @@ class Board:
             self._unsaved.setdefault((one.tenant, one.id))
         for key in unsaved.gone:
             self._unsaved.setdefault(key)
+
+    def _receipt(self, alert: Alert, evaluated_ms: int) -> Receipt:
+        ingested_ms = 0
+        if self._ingested is not None and alert.event_ms:
+            ingested_ms = self._ingested(alert.event_ms, evaluated_ms)
+        return Receipt(event_ms=alert.event_ms, ingested_ms=ingested_ms, evaluated_ms=evaluated_ms)
 
     def _put(self, tenant: str, name: str, group: str, rule: str, alert: Alert) -> None:
         self._where[tenant, name] = (group, rule)

@@ -45,6 +45,7 @@ async def open_room(
         make_teller=lambda room: make_teller(settings, workload, room),
         replica=settings.replica,
         connections=settings.postgres_connections,
+        ingested=intake.arrivals.latest,
     )
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(room.run())]
@@ -54,7 +55,7 @@ async def open_room(
         yield room
         with contextlib.suppress(MeshError, TimeoutError):
             async with asyncio.timeout(SAVE_WITHIN_S):
-                await room.save()
+                await room.leave()
         for task in running:
             task.cancel()
 
@@ -103,5 +104,6 @@ def make_teller(settings: Settings, workload: Workload, room: Room) -> tuple[Tel
         tenant=TENANT,
         escalation=room.escalation,
         silences=room.active_silences,
+        tells=lambda: room.lease.held,
     )
     return teller, sender

@@ -10,10 +10,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from telemetry.alerts.incident_book import Book
+from telemetry.alerts.incidents import Standing
 from telemetry.alerts.message import Message, subject_of, text_of
 from telemetry.alerts.model import matching, selection_of
 from telemetry.alerts.routing import Routing, inhibited
-from telemetry.alerts.telling import GroupState, Seen, tell
+from telemetry.alerts.telling import GroupState, Seen, Why, tell
 from telemetry.promql.labels import get
 from telemetry.rules.states import Phase
 
@@ -39,6 +41,7 @@ class Teller:
     Args:
         escalation: Returns the policy that a rule names, by group and rule.
         silences: Returns the silences that hold something back now.
+        tells: Whether it is this replica that tells.
         clock: Unix nanoseconds.
 
     """
@@ -51,6 +54,7 @@ class Teller:
         tenant: str,
         escalation: Callable[[str, str], str],
         silences: Callable[[], Sequence[Silence]],
+        tells: Callable[[], bool] = lambda: True,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._board = board
@@ -58,8 +62,10 @@ class Teller:
         self._tenant = tenant
         self._escalation = escalation
         self._silences = silences
+        self._tells = tells
         self._clock = clock
         self.routing = Routing()
+        self.incidents = Book()
         self._groups: dict[GroupKey, GroupState] = {}
         self._unsaved: dict[GroupKey, GroupState | None] = {}
         self._under_way: dict[GroupKey, int] = {}
@@ -86,16 +92,22 @@ class Teller:
 
     def look(self) -> None:
         """Tell what is due."""
+        if not self._tells():
+            return
         now_ms = self._clock() // 1_000_000
         groups: dict[GroupKey, tuple[Policy, list[Seen]]] = {}
+        standing: dict[GroupKey, list[Standing]] = {}
         listed = [one for one in self._board.listed(self._tenant) if _counts(one)]
         by_id = {one.id: one for one in listed}
         for one, held in zip(listed, self._held(listed), strict=True):
             policy = self.routing.policy(self._escalation(one.group, one.rule))
+            by = ("alertname",) if policy is None else policy.group_by
+            key = json.dumps({name: get(one.alert.labels, name) for name in by})
+            group = ("" if policy is None else policy.id, key)
+            standing.setdefault(group, []).append(_standing(one, held=held))
             if policy is None:
                 continue
-            key = {name: get(one.alert.labels, name) for name in policy.group_by}
-            _, seen = groups.setdefault((policy.id, json.dumps(key)), (policy, []))
+            _, seen = groups.setdefault(group, (policy, []))
             seen.append(
                 Seen(
                     id=one.id,
@@ -105,6 +117,8 @@ class Teller:
                     held=held,
                 )
             )
+        if self.incidents.look(standing, now_ms):
+            self._board.unsaved.set()
         for group in self._groups:
             policy = self.routing.policy(group[0])
             if group not in groups and policy is not None:
@@ -114,7 +128,10 @@ class Teller:
             after, due = tell(policy, state, seen, now_ms)
             for notification in due:
                 self._under_way[group] = self._under_way.get(group, 0) + 1
-                self._sender.put(self._message(policy, group, notification, by_id, now_ms))
+                message = self._message(policy, group, notification, by_id, now_ms)
+                if notification.why is Why.ESCALATED:
+                    self.incidents.escalated(message, now_ms)
+                self._sender.put(message)
             if after != state:
                 self._keep(group, after)
 
@@ -134,6 +151,9 @@ class Teller:
 
     def taken(self, message: Message, *, sent_ms: int, delivered_ms: int, route: str) -> None:
         """Note on the alerts of *message* when they were told; with no *route* they weren't."""
+        now_ms = self._clock() // 1_000_000
+        self.incidents.told(message, at_ms=delivered_ms or now_ms, route=route)
+        self._board.unsaved.set()
         left = self._under_way.pop(message.group, 1) - 1
         if left:
             self._under_way[message.group] = left
@@ -197,6 +217,20 @@ class Teller:
             alerts=notification.firing,
             labels=tuple(dict(one.alert.labels) for one in firing or resolved),
         )
+
+
+def _standing(one: Listed, *, held: bool) -> Standing:
+    alert = one.alert
+    said = dict(alert.annotations)
+    return Standing(
+        id=one.id,
+        title=get(alert.labels, "alertname"),
+        summary=said.get("summary") or said.get("description") or "",
+        fired_ms=alert.fired_ms,
+        firing=alert.phase is Phase.FIRING,
+        held=held,
+        acknowledgement=one.marks.acknowledgement,
+    )
 
 
 def _counts(one: Listed) -> bool:

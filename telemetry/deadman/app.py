@@ -22,6 +22,7 @@ from telemetry.deadman.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from meshkit.identity import Workload
     from telemetry.deadman.judging import Page
 
 log = structlog.get_logger()
@@ -49,7 +50,8 @@ async def serve(
         clock: Unix nanoseconds.
 
     """
-    watch = Watch(good_ms=clock() // 1_000_000)
+    grace_ms = settings.grace // timedelta(milliseconds=1)
+    watch = Watch(good_ms=clock() // 1_000_000 + grace_ms)
     connector = aiohttp.UnixConnector(path=str(settings.telemetry_socket))
     async with aiohttp.ClientSession(connector=connector) as asking, aiohttp.ClientSession() as out:
         if started is not None and not started.done():
@@ -112,14 +114,41 @@ async def _tell(
         alerts=(),
         labels=({"alertname": "RulesStandStill", "severity": "page"},),
     )
+    taken = await asyncio.gather(_mail(settings, message), post_all(session, message))
+    if not any(taken):
+        log.error("nobody_told", why=page.why)
+
+
+async def _mail(settings: Settings, message: Message) -> bool:
     straight = Straight(
         smtp_address=settings.smtp_address,
         smtp_security=settings.smtp_security,
         smtp_sender=settings.smtp_sender,
     )
-    taken = await asyncio.gather(mail(straight, message, None), post_all(session, message))
-    if not any(taken):
-        log.error("nobody_told", why=page.why)
+    workload = None
+    if settings.smtp_security == "mesh":
+        workload = await asyncio.to_thread(_identity, settings)
+        if workload is None:
+            return False
+    return await mail(straight, message, workload)
+
+
+def _identity(settings: Settings) -> Workload | None:
+    """Return telemetry's identity as it was renewed last; None if there is no good one."""
+    # Whoever only watches needs none of this.
+    from meshkit.identity import IdentityFolder, SpiffeId, Workload  # noqa: PLC0415
+
+    folder = IdentityFolder(settings.identity_dir)
+    material = folder.read(SpiffeId("telemetry", settings.replica))
+    if material is None:
+        log.warning("no_identity", folder=str(settings.identity_dir))
+        return None
+    return Workload(
+        spiffe_id=material.spiffe_id,
+        key_pem=material.key_pem,
+        chain_pem=material.chain_pem,
+        bundle_pem=material.bundle_pem,
+    )
 
 
 def _list(text: str) -> tuple[str, ...]:

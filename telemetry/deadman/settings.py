@@ -10,9 +10,12 @@ from typing import Annotated
 from meshkit.settings import MeshSettings, Range
 
 
+SMTP_SECURITY = ("tls", "starttls", "plain", "mesh")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(MeshSettings):
-    """Settings of `telemetry deadman`, read from `DEADMAN_*`. It has no identity and serves nothing."""
+    """Settings of `telemetry deadman`, read from `DEADMAN_*`. It serves nothing."""
 
     telemetry_socket: Path
     """Unix socket of telemetry's HTTP API (`TELEMETRY_HTTP_UNIX_SOCKET`)."""
@@ -22,6 +25,9 @@ class Settings(MeshSettings):
 
     stalled_after: Annotated[timedelta, Range(0.5, 3600)] = timedelta(seconds=20)
     """How long no rule may be evaluated."""
+
+    grace: Annotated[timedelta, Range(0, 3600)] = timedelta(0)
+    """How much longer telemetry may take to be heard for the first time: it starts, too."""
 
     repeat: Annotated[timedelta, Range(1, 86_400)] = timedelta(minutes=15)
     """How often it pages again while rules stand still."""
@@ -36,7 +42,7 @@ class Settings(MeshSettings):
     """Mail server as `host:port`. Empty: no mail."""
 
     smtp_security: str = "starttls"
-    """`tls`, `starttls` or `plain`."""
+    """`tls`, `starttls`, `plain`, or `mesh`: by the identity in `identity_dir`, telemetry's."""
 
     smtp_sender: str = "deadman@aerofusion.example"
     """Sender of all mail."""
@@ -46,8 +52,8 @@ class Settings(MeshSettings):
         problems = []
         if not self.webhooks and not (self.mails and self.smtp_address):
             problems.append("webhooks: must be set, or mails and smtp_address")
-        if self.smtp_security not in {"tls", "starttls", "plain"}:
-            problems.append("smtp_security: must be one of tls, starttls, plain")
+        if self.smtp_security not in SMTP_SECURITY:
+            problems.append("smtp_security: must be one of " + ", ".join(SMTP_SECURITY))
         if self.smtp_address and not (host and port.isdigit()):
             problems.append("smtp_address: must be host:port")
         if problems:

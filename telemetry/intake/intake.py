@@ -12,6 +12,7 @@ import numpy as np
 
 from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.head.extract import whole
+from telemetry.intake.arrivals import Arrivals
 from telemetry.log.records import seal
 from telemetry.scan.scanner import TooManyNew
 from telemetry.scan.shapes import Signal
@@ -83,6 +84,7 @@ class Intake:
         self._on_spans = on_spans
         self._pacing_bytes = 0
         self._pacing_bytes_max = pacing_bytes_max
+        self.arrivals = Arrivals()
         self._clock = clock
 
     async def accept(self, signal: Signal, request: bytes, tenant: str = "") -> Accepted:
@@ -184,6 +186,8 @@ class Intake:
         """Have queries find what has just become durable; deltas come from the loader, as sums."""
         if batch is not None and batch.samples.shape[1]:
             self._head.take(whole(batch.samples))
+            acked_ms = self._clock() // 1_000_000
+            self.arrivals.note(batch.samples[Sample.TIME], acked_ms)
 
 
 def _message(scan: Scan) -> str:

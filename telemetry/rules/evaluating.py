@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from meshkit.errors import MeshError
 from telemetry.promql import nodes
 from telemetry.promql.engine import Engine
 from telemetry.promql.labels import NAME
+from telemetry.promql.limits import QueryLimits
 from telemetry.promql.matchers import equals
 from telemetry.promql.parse import parse
 from telemetry.rules.model import alert_labels, recorded_labels
-from telemetry.rules.shapes import shape_of
-from telemetry.rules.states import Failed, Found, Holds, Outcome, Timing
+from telemetry.rules.shapes import comparison_of, shape_of
+from telemetry.rules.states import Failed, Found, Holds, Outcome, Phase, RuleState, Timing
 from telemetry.rules.template.functions import functions
 from telemetry.rules.template.go import Template, TemplateError
 
@@ -22,14 +23,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from telemetry.promql.labels import Labels
-    from telemetry.promql.limits import QueryLimits
     from telemetry.promql.matchers import Selection
     from telemetry.promql.source import Columns, Source
     from telemetry.rules.model import Group, Rule
-    from telemetry.rules.shapes import Shape
+    from telemetry.rules.shapes import Comparison, Shape
 
 ALERTS_MAX = 10_000
 """Alerts, or recorded series, of one rule; beyond them its evaluation fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """An alert goes on until another number is reached than the one it began at."""
+
+    begins: Comparison
+    node: nodes.Node
+    """What holds while it goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +60,9 @@ class Prepared:
 
     reads: frozenset[str] | None
     """Names of the series it selects; None: any."""
+
+    recovery: Recovery | None = None
+    """How its alerts end, if at another number than they begin at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +110,31 @@ def prepare(group: Group, rule: Rule, limits: QueryLimits) -> Prepared:
         annotations=tuple((name, Template(text)) for name, text in rule.annotations),
         shape=shape_of(node) if rule.alert else None,
         reads=_names(node),
+        recovery=recovery_of(rule, node),
     )
 
 
-def evaluate(prepared: Prepared, source: Source, at_ms: int, limits: QueryLimits) -> Result:
-    """Evaluate a rule. Blocking: call it on a worker thread. It never raises for the rule's fault."""
+def evaluate(
+    prepared: Prepared,
+    source: Source,
+    at_ms: int,
+    limits: QueryLimits,
+    firing: frozenset[Labels] = frozenset(),
+) -> Result:
+    """
+    Evaluate a rule. Blocking: call it on a worker thread. It never raises for the rule's fault.
+
+    Args:
+        firing: Labels of the alerts that fire, of a rule that says how they recover.
+
+    """
     watched = Watched(source)
     engine = Engine(source=watched, limits=limits)
     try:
-        answer = engine.instant(prepared.rule.expr, at_ms, parsed=prepared.node)
+        # What has begun goes on by another number, which more satisfies.
+        goes_on = prepared.recovery if firing else None
+        node = prepared.node if goes_on is None else goes_on.node
+        answer = engine.instant(prepared.rule.expr, at_ms, parsed=node)
         if any(one.histogram is not None for one in answer.series):
             return _failed(
                 "the rule gives native histograms; take histogram_count(), histogram_quantile() "
@@ -118,7 +146,8 @@ def evaluate(prepared: Prepared, source: Source, at_ms: int, limits: QueryLimits
             return _failed(f"exceeded limit of {prepared.limit} with {len(rows)} series", watched)
         if prepared.rule.record:
             return _record(prepared, rows, watched)
-        return _alert(prepared, rows, watched, engine, at_ms)
+        result = _alert(prepared, rows, watched, engine, at_ms)
+        return result if goes_on is None else _going_on(result, goes_on, firing)
     except MeshError as error:
         return _failed(str(error), watched)
 
@@ -169,6 +198,43 @@ def _alert(
         )
         holding[full] = Holds(value=value, annotations=annotations, event_ms=newest_ms)
     return Result(outcome=Found(holding=holding, has_data=has_data), newest_ms=newest_ms)
+
+
+def _going_on(result: Result, goes_on: Recovery, firing: frozenset[Labels]) -> Result:
+    """Return *result* with what has begun, or begins now, alone."""
+    if not isinstance(result.outcome, Found):
+        return result
+    holding = {
+        labels: holds
+        for labels, holds in result.outcome.holding.items()
+        if labels in firing or goes_on.begins.holds(holds.value)
+    }
+    return replace(result, outcome=replace(result.outcome, holding=holding))
+
+
+def recovery_of(rule: Rule, node: nodes.Node | None = None) -> Recovery | None:
+    """
+    Return how alerts of *rule* end; None: when its condition does.
+
+    Args:
+        node: Its expression, if whoever asks has read it already.
+
+    """
+    if rule.recovery is None:
+        return None
+    begins = comparison_of(node or parse(rule.expr, QueryLimits()))
+    if begins is None:
+        return None
+    return Recovery(
+        begins=begins,
+        node=nodes.Binary(
+            op=begins.op,
+            left=begins.series,
+            right=nodes.Number(rule.recovery),
+            returns_bool=False,
+            matching=nodes.Matching(),
+        ),
+    )
 
 
 def _failed(error: str, watched: Watched) -> Result:
@@ -247,3 +313,33 @@ def _selections(node: nodes.Node) -> Iterator[Selection]:
         case nodes.Binary():
             yield from _selections(node.left)
             yield from _selections(node.right)
+
+
+def stages(rules: Mapping[str, Prepared]) -> list[list[str]]:
+    """Return the rules' keys in order, a new stage wherever a rule reads what one records."""
+    found: list[list[str]] = [[]]
+    recorded: set[str] = set()
+    for key, prepared in rules.items():
+        if recorded and (prepared.reads is None or prepared.reads & recorded):
+            found.append([])
+            recorded = set()
+        found[-1].append(key)
+        if prepared.rule.record:
+            recorded.add(prepared.rule.record)
+        else:
+            recorded |= {"ALERTS", "ALERTS_FOR_STATE"}
+    return found
+
+
+def firing_of(prepared: Prepared, state: RuleState) -> frozenset[Labels]:
+    """Return the labels of what fires, where the rule says how that recovers."""
+    if prepared.recovery is None:
+        return frozenset()
+    return frozenset(
+        labels for labels, alert in state.alerts.items() if alert.phase is Phase.FIRING
+    )
+
+
+def screened(prepared: Prepared, state: RuleState) -> Shape | None:
+    """Return the rule's shape; None if it isn't to be screened by that: it goes on by another."""
+    return None if firing_of(prepared, state) else prepared.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from telemetry.rules.model import (
     duration_text,
     parse_duration,
 )
+from telemetry.rules.shapes import comparison_of
 from telemetry.rules.template.go import Template, TemplateError
 
 
@@ -36,11 +38,15 @@ _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _NAME_CHARS_MAX = 256
 _TEXT_CHARS_MAX = 32_768
 _PAIRS_MAX = 64
+OURS = ("no_data", "recovery", "escalation")
+"""Fields of a rule that Prometheus doesn't know."""
+
+_OF_ALERTS = ("annotations", "for", "keep_firing_for", "no_data", "recovery", "escalation")
 _NULLS = (None, "", "~", "null")
 _GROUP_FIELDS = ("name", "interval", "query_offset", "limit", "labels", "rules")
 _RULE_FIELDS = (
     "record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations",
-    "no_data", "escalation",
+    "no_data", "recovery", "escalation",
 )  # fmt: skip
 
 
@@ -131,9 +137,25 @@ def as_spec(group: Group) -> dict[str, Any]:
     return spec
 
 
-def as_yaml(groups: Sequence[Group]) -> str:
-    """Return a rule file of *groups*."""
-    document = {"groups": [as_spec(group) for group in groups]}
+def as_yaml(groups: Sequence[Group], *, plain: bool = False) -> str:
+    """
+    Return a rule file of *groups*.
+
+    Args:
+        plain: Without what Prometheus doesn't know, and with labels of groups in each of their
+            rules, so that any Prometheus takes the file.
+
+    """
+    specs = [as_spec(group) for group in groups]
+    if plain:
+        for spec in specs:
+            added = spec.pop("labels", {})
+            for rule in spec["rules"]:
+                for name in OURS:
+                    rule.pop(name, None)
+                if added:
+                    rule["labels"] = added | rule.get("labels", {})
+    document = {"groups": specs}
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
@@ -148,6 +170,8 @@ def _rule_spec(rule: Rule) -> dict[str, Any]:
         spec["labels"] = dict(rule.labels)
     if rule.annotations:
         spec["annotations"] = dict(rule.annotations)
+    if rule.recovery is not None:
+        spec["recovery"] = rule.recovery
     if rule.no_data is not NoData.KEEP:
         spec["no_data"] = rule.no_data.value
     if rule.escalation:
@@ -188,7 +212,7 @@ def _rule(given: object, at: str, faults: dict[str, str]) -> Rule:
     if record and not _METRIC_NAME.fullmatch(record):
         faults[_path(at, "record")] = "not a metric's name"
     if record:
-        for name in ("annotations", "for", "keep_firing_for", "no_data", "escalation"):
+        for name in _OF_ALERTS:
             if spec.get(name):
                 faults[_path(at, name)] = "only for rules that alert"
     expr = _text(spec, "expr", at, faults).strip()
@@ -206,8 +230,33 @@ def _rule(given: object, at: str, faults: dict[str, str]) -> Rule:
         labels=_pairs(spec, "labels", at, faults),
         annotations=_pairs(spec, "annotations", at, faults),
         no_data=NoData(no_data),
+        recovery=_recovery(spec, expr, at, faults),
         escalation=_text(spec, "escalation", at, faults),
     )
+
+
+def _recovery(spec: Mapping[str, Any], expr: str, at: str, faults: dict[str, str]) -> float | None:
+    """Return the number at which the alert ends, if it isn't that of *expr*."""
+    given = _text(spec, "recovery", at, faults)
+    if not given or _path(at, "expr") in faults:
+        return None
+    path = _path(at, "recovery")
+    begins = comparison_of(parse(expr, QueryLimits()))
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if begins is None or begins.op in {"==", "!="}:
+        faults[path] = "only where expr is greater, or less, than a number"
+    elif not math.isfinite(number):
+        faults[path] = "a number"
+    elif begins.op.startswith(">") and number > begins.limit:
+        faults[path] = "must not be above the number in expr"
+    elif begins.op.startswith("<") and number < begins.limit:
+        faults[path] = "must not be below the number in expr"
+    else:
+        return number
+    return None
 
 
 def _check_expr(expr: str, at: str, faults: dict[str, str]) -> None:

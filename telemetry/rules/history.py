@@ -11,7 +11,7 @@ from telemetry.rules.states import Found, Happened, Holds, Phase, RuleState, ste
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from telemetry.promql.engine import Answer
     from telemetry.promql.labels import Labels
@@ -55,6 +55,7 @@ def replay(
     alert: str,
     added: Labels,
     grid: tuple[int, int, int],
+    begins: Callable[[float], bool] | None = None,
 ) -> History:
     """
     Return what a rule would have done.
@@ -62,6 +63,7 @@ def replay(
     Args:
         answer: Its expression over *grid*: start, end and step in milliseconds.
         added: The rule's own labels.
+        begins: Whether an alert that doesn't fire may begin to, by the value; None: always.
 
     """
     start_ms, end_ms, step_ms = grid
@@ -78,7 +80,8 @@ def replay(
         found = holding.get(at)
         if found is None and not state.alerts:
             continue
-        state, events = step(timing, state, at, Found(holding=found or {}))
+        now = _beginning(found or {}, state, begins)
+        state, events = step(timing, state, at, Found(holding=now))
         for event in events:
             one = event.alert
             if event.what is Happened.FIRING:
@@ -102,6 +105,16 @@ def replay(
         episodes=tuple(sorted(done, key=lambda one: one.fired_ms)[:EPISODES_MAX]),
         pendings=pendings,
     )
+
+
+def _beginning(
+    found: dict[Labels, Holds], state: RuleState, begins: Callable[[float], bool] | None
+) -> dict[Labels, Holds]:
+    """Return what of *found* holds: all of it, or what fires and what begins to."""
+    if begins is None:
+        return found
+    firing = {labels for labels, one in state.alerts.items() if one.phase is Phase.FIRING}
+    return {k: v for k, v in found.items() if k in firing or begins(v.value)}
 
 
 def grid_of(start_ms: int, end_ms: int, interval_ms: int, steps_max: int) -> tuple[int, int, int]:

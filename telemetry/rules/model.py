@@ -60,6 +60,9 @@ class Rule:
     labels: Labels = ()
     annotations: Labels = ()
     no_data: NoData = NoData.KEEP
+    recovery: float | None = None
+    """The number up to which the alert fires on, once it does; None: that of `expr`."""
+
     escalation: str = ""
     """Policy by which it is told; empty: the default one."""
 

@@ -13,11 +13,11 @@ import structlog
 from opentelemetry import metrics
 
 from meshkit.errors import MeshError
-from telemetry.rules import grid
-from telemetry.rules.evaluating import NO_DATA, NOTHING, Prepared, Result, evaluate, prepare
+from telemetry.rules import evaluating, grid
+from telemetry.rules.evaluating import NO_DATA, NOTHING, Prepared, Result
 from telemetry.rules.recording import alert_series, encode, samples
 from telemetry.rules.shapes import Shape
-from telemetry.rules.states import Event, Failed, RuleState, dropped, restored, step
+from telemetry.rules.states import Event, Failed, RuleState, adopted, dropped, restored, step
 
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Runner:
         """
         prepared: dict[str, Prepared] = {}
         for rule in group.rules:
-            one = prepare(group, rule, self._limits)
+            one = evaluating.prepare(group, rule, self._limits)
             key, number = one.key, 2
             while key in prepared:
                 key, number = f"{one.key}#{number}", number + 1
@@ -165,7 +165,7 @@ class Runner:
             id=group_id,
             group=group,
             rules=prepared,
-            stages=_stages(prepared),
+            stages=evaluating.stages(prepared),
             interval_ms=interval_ms,
             offset=grid.offset_ms(group_id, interval_ms, self._step_ms),
             last_ms=now_ms,
@@ -179,6 +179,17 @@ class Runner:
             )
         self._groups[tenant, group_id] = running
         self._wake.set()
+
+    async def adopt(self, found: Mapping[Key, Mapping[str, RuleState]]) -> None:
+        """Take over since when alerts fire, of what another replica *found*: rules by their keys."""
+
+        def adopt() -> None:  # On the thread that evaluates: nothing else changes states.
+            for group, states in found.items():
+                ours = self._groups[group].states if group in self._groups else {}
+                for key in states.keys() & ours.keys():
+                    ours[key] = adopted(ours[key], states[key])
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, adopt)
 
     def remove(self, tenant: str, group_id: str) -> None:
         """Stop evaluating a group; the series it wrote end."""
@@ -282,12 +293,16 @@ class Runner:
             rules = [running.rules[key] for key in keys]
             quiet: Mapping[int, bool] = {}
             if self._screen is not None:
-                quiet = self._screen(tenant, [one.shape for one in rules], when_ms)
+                shapes = [
+                    evaluating.screened(running.rules[key], running.states[key]) for key in keys
+                ]
+                quiet = self._screen(tenant, shapes, when_ms)
             for number, (key, prepared) in enumerate(zip(keys, rules, strict=True)):
                 if number in quiet:
                     result = NOTHING if quiet[number] else NO_DATA
                 else:
-                    result = evaluate(prepared, source, when_ms, self._limits)
+                    firing = evaluating.firing_of(prepared, running.states[key])
+                    result = evaluating.evaluate(prepared, source, when_ms, self._limits, firing)
                 self._apply(running, key, result, when_ms, out=out, done=done)
             if running.orphans:
                 out += samples({}, running.orphans, when_ms)
@@ -377,19 +392,3 @@ class Done:
     requests: list[tuple[str, bytes]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     failures: int = 0
-
-
-def _stages(rules: Mapping[str, Prepared]) -> list[list[str]]:
-    """Return the rules' keys in order, a new stage wherever a rule reads what one records."""
-    stages: list[list[str]] = [[]]
-    recorded: set[str] = set()
-    for key, prepared in rules.items():
-        if recorded and (prepared.reads is None or prepared.reads & recorded):
-            stages.append([])
-            recorded = set()
-        stages[-1].append(key)
-        if prepared.rule.record:
-            recorded.add(prepared.rule.record)
-        else:
-            recorded |= {"ALERTS", "ALERTS_FOR_STATE"}
-    return stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from telemetry.promql.matchers import Selection
 
 _SWAPPED = {">": "<", "<": ">", ">=": "<=", "<=": ">=", "==": "==", "!=": "!="}
+_COMPARE = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 _RATES = frozenset({"rate", "increase", "delta"})
 _FOLDS = frozenset({"sum", "avg", "min", "max"})
 
@@ -32,8 +41,21 @@ class Shape:
     limit: float
 
 
-def shape_of(node: nodes.Node) -> Shape | None:
-    """Return the shape of *node*; None if it has another."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """`series op limit`."""
+
+    series: nodes.Node
+    op: str
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        """Whether *value* satisfies it."""
+        return bool(_COMPARE[self.op](value, self.limit))
+
+
+def comparison_of(node: nodes.Node) -> Comparison | None:
+    """Return how *node* compares series with a number; None if it does not."""
     if not isinstance(node, nodes.Binary) or node.op not in _SWAPPED or node.returns_bool:
         return None
     left, right, op = node.left, node.right, node.op
@@ -42,6 +64,15 @@ def shape_of(node: nodes.Node) -> Shape | None:
         left, limit, op = right, _number(node.left), _SWAPPED[op]
     if limit is None or limit != limit:  # noqa: PLR0124 - a NaN is never itself
         return None
+    return Comparison(series=left, op=op, limit=limit)
+
+
+def shape_of(node: nodes.Node) -> Shape | None:
+    """Return the shape of *node*; None if it has another."""
+    compared = comparison_of(node)
+    if compared is None:
+        return None
+    left, op, limit = compared.series, compared.op, compared.limit
     fold = ""
     if isinstance(left, nodes.Aggregate):
         if left.op not in _FOLDS or left.param is not None:

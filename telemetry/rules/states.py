@@ -227,6 +227,22 @@ def restored(state: RuleState, now_ms: int) -> RuleState:
     return replace(state, alerts=alerts, health=Health.UNKNOWN, error="", failing_ms=0)
 
 
+def adopted(state: RuleState, other: RuleState) -> RuleState:
+    """Return *state* with what fires in both having begun when the *other* replica found it."""
+    alerts = dict(state.alerts)
+    for labels, theirs in other.alerts.items():
+        ours = alerts.get(labels)
+        if ours is not None and ours.phase is theirs.phase is Phase.FIRING:
+            alerts[labels] = replace(
+                ours,
+                active_ms=theirs.active_ms,
+                fired_ms=theirs.fired_ms,
+                firings=theirs.firings,
+                flapping=theirs.flapping,
+            )
+    return replace(state, alerts=alerts)
+
+
 def _holding(
     timing: Timing,
     alert: Alert | None,

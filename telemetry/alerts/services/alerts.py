@@ -134,6 +134,7 @@ class AlertService(stubs.AlertServiceServicer):
         self, request: pb.AcknowledgeAlertsRequest, context: Context
     ) -> pb.AcknowledgeAlertsResponse:
         await self._room.rules()
+        self._room.lease.check()
         if not 1 <= len(request.names) <= _NAMES_MAX:
             raise _invalid("INVALID_NAME", {"names": f"1 to {_NAMES_MAX}"})
         _check_comment(request.comment, at_least=0)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
+    incident_service_pb2_grpc,
     routing_service_pb2_grpc,
     rule_service_pb2_grpc,
 )
-from telemetry.alerts.services import alerts, routing, rules
+from telemetry.alerts.services import alerts, incidents, routing, rules
 
 
 if TYPE_CHECKING:
@@ -34,4 +35,9 @@ def serve_alerts(server: GrpcServer, room: Room, queries: Queries, *, step_ms: i
         routing_service_pb2_grpc.add_RoutingServiceServicer_to_server,
         routing.RoutingService(room),
         routing.SERVICE,
+    )
+    server.add(
+        incident_service_pb2_grpc.add_IncidentServiceServicer_to_server,
+        incidents.IncidentService(room),
+        incidents.SERVICE,
     )

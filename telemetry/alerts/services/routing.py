@@ -50,7 +50,7 @@ class RoutingService(stubs.RoutingServiceServicer):
             etag=request.routing.etag,
             now=self._room.now,
         )
-        self._room.teller.routing = routing
+        self._room.route(routing)
         return pb.UpdateRoutingResponse(routing=await self._stored())
 
     async def GetOnCall(

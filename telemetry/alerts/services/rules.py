@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aerofusion.telemetry.v1 import rule_service_pb2 as pb
 from aerofusion.telemetry.v1 import rule_service_pb2_grpc as stubs
 from meshkit import authz, paging
-from meshkit.errors import InvalidInput
+from meshkit.errors import FailedPrecondition, InvalidInput
 from telemetry.alerts.room import TENANT
 from telemetry.alerts.services import wire
 from telemetry.alerts.store.rules import not_found
-from telemetry.rules.files import raise_if_any, read_groups
+from telemetry.objectives.rules import GROUP_PREFIX
+from telemetry.promql.printing import text
+from telemetry.rules.evaluating import recovery_of
+from telemetry.rules.files import as_yaml, raise_if_any, read_groups
 from telemetry.rules.history import grid_of, replay
 from telemetry.rules.model import GROUPS_MAX
 from telemetry.rules.states import Timing
@@ -38,12 +42,14 @@ POLICY: authz.Policy = {
         "UpdateRuleGroup",
         "DeleteRuleGroup",
         "ApplyRuleFile",
+        "ExportRuleFile",
         "DryRunRule",
     )
 }
 
 _REQUEST_ID_CHARS_MAX = 128
 _SOURCE_CHARS_MAX = 256
+_MANAGED = "objectives/"
 _DAY_MS = 86_400_000
 _RANGE_MS_MAX = 400 * _DAY_MS
 
@@ -62,6 +68,7 @@ class RuleService(stubs.RuleServiceServicer):
         store = await self._room.rules()
         if not wire.ID.fullmatch(request.rule_group_id):
             raise_if_any({"rule_group_id": "1 to 128 of A-Z a-z 0-9 . _ ~ -"})
+        _check_own(request.rule_group_id)
         _check_length("request_id", request.request_id, _REQUEST_ID_CHARS_MAX)
         group = wire.group_of(request.rule_group, request.rule_group_id)
         stored = await store.create(
@@ -100,6 +107,7 @@ class RuleService(stubs.RuleServiceServicer):
     ) -> pb.UpdateRuleGroupResponse:
         given = request.rule_group
         group_id = wire.read_id("rule_group.name", given.name, "ruleGroups")
+        _check_own(group_id)
         store = await self._room.rules()
         stored = await store.update(
             TENANT,
@@ -117,6 +125,7 @@ class RuleService(stubs.RuleServiceServicer):
         self, request: pb.DeleteRuleGroupRequest, context: Context
     ) -> pb.DeleteRuleGroupResponse:
         group = wire.read_id("name", request.name, "ruleGroups")
+        _check_own(group)
         deleted = await (await self._room.rules()).delete(TENANT, group, etag=request.etag)
         if not deleted and not request.allow_missing:
             raise not_found(group)
@@ -130,6 +139,7 @@ class RuleService(stubs.RuleServiceServicer):
         groups: dict[str, Group] = {}
         for i, group in enumerate(read_groups(request.content)):
             group_id = wire.id_of_title(group.name)
+            _check_own(group_id)
             if group_id in groups:
                 raise_if_any({f"groups[{i}].name": f"another group is ruleGroups/{group_id} too"})
             groups[group_id] = group
@@ -156,6 +166,24 @@ class RuleService(stubs.RuleServiceServicer):
             rules=sum(len(group.rules) for group in groups.values()),
         )
 
+    async def ExportRuleFile(
+        self, request: pb.ExportRuleFileRequest, context: Context
+    ) -> pb.ExportRuleFileResponse:
+        stored = {one.id: one for one in await (await self._room.rules()).all(TENANT)}
+        wanted = [wire.read_id("names", name, "ruleGroups") for name in request.names]
+        for name in wanted:
+            if name not in stored:
+                raise not_found(name)
+        groups: dict[str, Group] = {}
+        for one in [stored[name] for name in wanted or stored]:
+            # A file has each name once.
+            name = one.group.name
+            if name in groups:
+                name = f"{name} ({one.id})"
+            groups[name] = replace(one.group, name=name)
+        content = as_yaml(list(groups.values()), plain=request.plain)
+        return pb.ExportRuleFileResponse(content=content)
+
     async def DryRunRule(
         self, request: pb.DryRunRuleRequest, context: Context
     ) -> pb.DryRunRuleResponse:
@@ -164,7 +192,9 @@ class RuleService(stubs.RuleServiceServicer):
             raise_if_any({"rule.alert": "must be set: only what alerts can be tried"})
         started = time.monotonic()
         grid = self._grid(request)
-        answer = await self._queries.range(rule.expr, grid)
+        goes_on = recovery_of(rule)
+        expr = rule.expr if goes_on is None else text(goes_on.node)
+        answer = await self._queries.range(expr, grid)
         history = replay(
             answer,
             timing=Timing(
@@ -173,6 +203,7 @@ class RuleService(stubs.RuleServiceServicer):
             alert=rule.alert,
             added=_plain(rule),
             grid=grid,
+            begins=None if goes_on is None else goes_on.begins.holds,
         )
         return pb.DryRunRuleResponse(
             firings=history.firings,
@@ -214,8 +245,20 @@ def _plain(rule: Rule) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in rule.labels if "{{" not in pair[1])
 
 
+def _check_own(group_id: str) -> None:
+    """Refuse to touch what is made of objectives: it would be overwritten by their next change."""
+    if group_id.startswith(GROUP_PREFIX):
+        raise FailedPrecondition(
+            "RULE_GROUP_MANAGED",
+            f"The rule group {group_id!r} is made of an objective; change that.",
+            rule_group=group_id,
+        )
+
+
 def _source(text: str) -> str:
     _check_length("source", text, _SOURCE_CHARS_MAX)
+    if text.startswith(_MANAGED):
+        raise_if_any({"source": f"must not begin with {_MANAGED}"})
     return text
 
 

@@ -129,6 +129,7 @@ def _spec(rule: rule_group_pb2.Rule) -> dict[str, Any]:
         "labels": dict(rule.labels),
         "annotations": dict(rule.annotations),
         "no_data": "" if rule.record else _NO_DATA.get(rule.no_data, NoData.KEEP).value,
+        "recovery": rule.recovery if rule.HasField("recovery") else None,
         "escalation": read_id("escalation_policy", policy, _POLICIES[:-1]) if policy else "",
     }
 
@@ -186,6 +187,7 @@ def _rule_message(rule: Rule, state: RuleState | None) -> rule_group_pb2.Rule:
         annotations=dict(rule.annotations),
         no_data=no_data,
         escalation_policy=f"{_POLICIES}{rule.escalation}" if rule.escalation else "",
+        recovery=rule.recovery,
     )
     if rule.hold_ms:
         message.hold.CopyFrom(duration(rule.hold_ms))

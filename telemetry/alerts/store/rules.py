@@ -65,6 +65,14 @@ class RuleStore:
             rows = await self._pool.fetch(f"{_READ} WHERE tenant = $1 ORDER BY id", tenant)
         return [_stored(row) for row in rows]
 
+    async def etags(self, tenant: str) -> dict[str, str]:
+        """Return the etags of all groups by id."""
+        with unavailable_on_lost_connection():
+            rows = await self._pool.fetch(
+                "SELECT id, etag FROM rule_groups WHERE tenant = $1", tenant
+            )
+        return {row["id"]: row["etag"] for row in rows}
+
     async def get(self, tenant: str, group: str) -> Stored:
         """Return a group; raises `NotFound` RULE_GROUP_NOT_FOUND."""
         with unavailable_on_lost_connection():
@@ -141,7 +149,9 @@ class RuleStore:
                     raise not_found(group_id)
                 if etag and (there is None or there["etag"] != etag):
                     raise _changed(group_id)
-                return await _write(connection, tenant, group_id, group, source=source, now=now)
+                return await write_group(
+                    connection, tenant, group_id, group, source=source, now=now
+                )
 
     async def delete(self, tenant: str, group_id: str, *, etag: str) -> bool:
         """
@@ -188,7 +198,9 @@ class RuleStore:
                         continue
                     kind = done.updated if group_id in etags else done.created
                     kind.append(
-                        await _write(connection, tenant, group_id, group, source=source, now=now)
+                        await write_group(
+                            connection, tenant, group_id, group, source=source, now=now
+                        )
                     )
                 if prune:
                     done.deleted.extend(
@@ -228,9 +240,10 @@ async def _lock(connection: Connection, tenant: str, group_id: str) -> Any:
     )
 
 
-async def _write(
+async def write_group(
     connection: Connection, tenant: str, group_id: str, group: Group, *, source: str, now: datetime
 ) -> Stored:
+    """Create or replace a group."""
     spec = as_spec(group)
     row = await connection.fetchrow(
         "INSERT INTO rule_groups"

@@ -58,7 +58,7 @@ async def test_only_the_newest_mails_are_kept(ca, sink, tmp_path):
     assert [mail["Subject"][-1] for mail in found] == ["3", "4", "5"]
 
 
-async def test_nobody_but_the_notifier_may_hand_in_mail(ca, sink, tmp_path):
+async def test_nobody_but_the_notifier_and_telemetry_may_hand_in_mail(ca, sink, tmp_path):
     with pytest.raises(aiosmtplib.SMTPConnectError, match="may not send mail here") as refused:
         await send(ca, sink, mail(), as_service="flightinfo")
 

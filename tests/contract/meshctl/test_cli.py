@@ -19,7 +19,7 @@ from meshctl.state import State
 
 
 ROOT = Path(__file__).parents[3]
-LEFT_OUT = ("preflight", "relay", "envoy", "notifier", "syncd", "telemetry", "mailsink")
+LEFT_OUT = ("preflight", "deadman", "relay", "envoy", "notifier", "syncd", "telemetry", "mailsink")
 SMALL = ("--no-demo", *(word for part in LEFT_OUT for word in ("--without", part)))
 COMMAND_WITHIN_S = 50
 

@@ -10,10 +10,13 @@ from aerofusion.telemetry.v1 import (
     alert_pb2,
     alert_service_pb2,
     alert_service_pb2_grpc,
+    incident_service_pb2_grpc,
+    objective_service_pb2_grpc,
     query_service_pb2_grpc,
     routing_service_pb2_grpc,
     rule_service_pb2,
     rule_service_pb2_grpc,
+    status_service_pb2_grpc,
 )
 from meshkit.status import from_rpc_error
 from telemetry.intake.service import METHODS
@@ -42,6 +45,9 @@ class Service:
         self.rules = rule_service_pb2_grpc.RuleServiceStub(channel)
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
         self.routing = routing_service_pb2_grpc.RoutingServiceStub(channel)
+        self.incidents = incident_service_pb2_grpc.IncidentServiceStub(channel)
+        self.objectives = objective_service_pb2_grpc.ObjectiveServiceStub(channel)
+        self.statuses = status_service_pb2_grpc.StatusServiceStub(channel)
         self.queries = query_service_pb2_grpc.QueryServiceStub(channel)
         self._export = channel.unary_unary(METHODS[Signal.METRICS])
 
@@ -75,6 +81,15 @@ class Service:
 async def ready(service):
     """All groups, once the database's rules are evaluated."""
     return await service.rules.ListRuleGroups(rule_service_pb2.ListRuleGroupsRequest())
+
+
+async def eventually(look, within_s=30):
+    """What *look* returns, once that is anything."""
+    async with asyncio.timeout(within_s):
+        while True:
+            if found := await look():
+                return found
+            await asyncio.sleep(0.1)  # polls
 
 
 async def refused(call):

@@ -130,6 +130,7 @@ async def test_the_notifier_takes_an_alert_to_who_is_on_call(running, dsn, postg
         assert told.receipt.route == "notifier"
         times = [
             told.receipt.event_time,
+            told.receipt.ingest_time,
             told.receipt.evaluate_time,
             told.receipt.send_time,
             told.receipt.deliver_time,

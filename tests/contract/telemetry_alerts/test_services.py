@@ -25,7 +25,7 @@ from meshkit.errors import (
     PermissionDenied,
     Unavailable,
 )
-from tests.contract.telemetry_alerts.reaching import is_firing, ready, refused
+from tests.contract.telemetry_alerts.reaching import eventually, is_firing, ready, refused
 
 
 pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
@@ -54,7 +54,11 @@ async def test_a_file_is_applied_an_alert_fires_is_taken_on_and_outlives_a_resta
         }
         assert dict(alert.annotations) == {"summary": "1 has 50"}
         receipt = alert.receipt
-        assert receipt.event_time.ToNanoseconds() <= receipt.evaluate_time.ToNanoseconds()
+        times = (receipt.event_time, receipt.ingest_time, receipt.evaluate_time)
+        assert [one.ToNanoseconds() for one in times] == sorted(
+            one.ToNanoseconds() for one in times
+        )
+        assert receipt.HasField("ingest_time")
         (group,) = (await ready(service)).rule_groups
         assert [rule.health for rule in group.rules] == [rule_group_pb2.Rule.HEALTH_OK] * 2
         assert group.rules[0].firing_alerts == 1
@@ -259,3 +263,41 @@ async def test_rules_go_on_while_the_database_is_away(running, own_postgres):
         await ready(service)
         again = await service.until(lambda one: one.name == alert.name)
         assert again.HasField("acknowledgement")
+
+
+RECOVERING = """
+groups:
+  - name: queues
+    rules:
+      - alert: QueueLong
+        expr: queue_length > 10
+        recovery: 5
+"""
+
+
+async def test_an_alert_goes_on_until_it_has_recovered(running, dsn):
+    async with running(dsn) as service:
+        await ready(service)
+        await service.apply(RECOVERING)
+        (group,) = (await ready(service)).rule_groups
+        assert group.rules[0].recovery == 5
+        await service.send("queue.length", 7.0, 50.0)
+        alert = await service.until(is_firing)
+        await service.send("queue.length", 7.0, 6.0)
+
+        async def evaluated():
+            return [one for one in await service.listed() if one.value == 6]
+
+        (below,) = await eventually(evaluated)
+        assert (below.name, below.state) == (alert.name, Alert.STATE_FIRING)
+        await service.send("queue.length", 7.0, 5.0)
+        gone = await service.until(lambda one: one.state == Alert.STATE_RESOLVED)
+        assert gone.name == alert.name
+        assert await service.listed() == []
+        again = rule_service_pb2.DryRunRuleRequest(
+            rule=group.rules[0], interval=Duration(nanos=100_000_000)
+        )
+        again.start_time.GetCurrentTime()
+        again.start_time.seconds -= 20
+        tried = await service.rules.DryRunRule(again)
+        assert (tried.firings, tried.pendings) == (1, 0)

@@ -44,3 +44,12 @@ def test_it_is_paged_again_while_it_lasts():
 
 def test_where_there_are_no_rules_nothing_stands_still():
     assert played(*((second, evaluated(0, groups=0)) for second in range(0, 100, 5))) == []
+
+
+def test_who_watches_from_before_the_start_has_patience():
+    watch = Watch(good_ms=60_000)  # a grace of a minute
+    pages = []
+    for second in range(0, 100, 5):
+        watch, page = judge(watch, None, second * 1_000, stalled_after_ms=20_000, repeat_ms=900_000)
+        pages += [second] if page is not None else []
+    assert pages == [80]

@@ -78,6 +78,22 @@ def test_a_rule_file_is_read_and_written_as_it_is():
             "groups: [{name: a, rules: [{alert: A, expr: up, annotations: {s: '{{ if }}'}}]}]",
             "groups[0].rules[0].annotations.s",
         ),
+        (
+            "groups: [{name: a, rules: [{alert: A, expr: 'up > 1', recovery: 2}]}]",
+            "groups[0].rules[0].recovery",
+        ),
+        (
+            "groups: [{name: a, rules: [{alert: A, expr: '1 > up', recovery: 0.5}]}]",
+            "groups[0].rules[0].recovery",
+        ),
+        (
+            "groups: [{name: a, rules: [{alert: A, expr: 'up == 1', recovery: 1}]}]",
+            "groups[0].rules[0].recovery",
+        ),
+        (
+            "groups: [{name: a, rules: [{record: a, expr: 'up > 1', recovery: 1}]}]",
+            "groups[0].rules[0].recovery",
+        ),
         ("groups: [{name: a}, {name: a}]", "groups[1].name"),
         ("groups: [{rules: []}]", "groups[0].name"),
         ("rules: []", "groups"),

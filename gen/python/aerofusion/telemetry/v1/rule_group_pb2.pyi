@@ -240,6 +240,7 @@ class Rule(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     NO_DATA_FIELD_NUMBER: _builtins.int
     ESCALATION_POLICY_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     FAILING_TIME_FIELD_NUMBER: _builtins.int
@@ -256,6 +257,12 @@ class Rule(_message.Message):
     escalation_policy: _builtins.str
     """Policy by which the alert is told: `escalationPolicies/{escalation_policy}`. Empty means
     `escalationPolicies/default`.
+    """
+    recovery: _builtins.float
+    """The number at which the alert ends, if it isn't the one in `expr`, which must then be a comparison
+    of series with a number by `>`, `>=`, `<` or `<=`: what fires goes on firing while the same
+    comparison with this number holds. On the safe side of the number in `expr`, or equal to it.
+    Absent means that number. Only for rules that alert.
     """
     health: Global___Rule.Health.ValueType
     """How it is doing. Output only."""
@@ -297,16 +304,19 @@ class Rule(_message.Message):
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         no_data: Global___Rule.NoData.ValueType = ...,
         escalation_policy: _builtins.str = ...,
+        recovery: _builtins.float | None = ...,
         health: Global___Rule.Health.ValueType = ...,
         error: _builtins.str = ...,
         failing_time: _timestamp_pb2.Timestamp | None = ...,
         pending_alerts: _builtins.int = ...,
         firing_alerts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failing_time", b"failing_time", "hold", b"hold", "keep_firing_for", b"keep_firing_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recovery", b"_recovery", "failing_time", b"failing_time", "hold", b"hold", "keep_firing_for", b"keep_firing_for", "recovery", b"recovery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "annotations", b"annotations", "error", b"error", "escalation_policy", b"escalation_policy", "expr", b"expr", "failing_time", b"failing_time", "firing_alerts", b"firing_alerts", "health", b"health", "hold", b"hold", "keep_firing_for", b"keep_firing_for", "labels", b"labels", "no_data", b"no_data", "pending_alerts", b"pending_alerts", "record", b"record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recovery", b"_recovery", "alert", b"alert", "annotations", b"annotations", "error", b"error", "escalation_policy", b"escalation_policy", "expr", b"expr", "failing_time", b"failing_time", "firing_alerts", b"firing_alerts", "health", b"health", "hold", b"hold", "keep_firing_for", b"keep_firing_for", "labels", b"labels", "no_data", b"no_data", "pending_alerts", b"pending_alerts", "record", b"record", "recovery", b"recovery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__recovery: _TypeAlias = _typing.Literal["recovery"]  # noqa: Y015
+    _WhichOneofArgType__recovery: _TypeAlias = _typing.Literal["_recovery", b"_recovery"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recovery) -> _WhichOneofReturnType__recovery | None: ...
 
 Global___Rule: _TypeAlias = Rule  # noqa: Y015

@@ -519,3 +519,55 @@ class DryRunRuleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DryRunRuleResponse: _TypeAlias = DryRunRuleResponse  # noqa: Y015
+
+@_typing.final
+class ExportRuleFileRequest(_message.Message):
+    """Request for [ExportRuleFile][RuleService.ExportRuleFile]."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    PLAIN_FIELD_NUMBER: _builtins.int
+    plain: _builtins.bool
+    """Leave out what Prometheus doesn't know, and write labels of groups to their rules, so that any
+    Prometheus takes the file; `query_offset` stays, which those before 2.53 refuse.
+    """
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Groups: `ruleGroups/{rule_group}`. At most 10,000. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        plain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "plain", b"plain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRuleFileRequest: _TypeAlias = ExportRuleFileRequest  # noqa: Y015
+
+@_typing.final
+class ExportRuleFileResponse(_message.Message):
+    """Response for [ExportRuleFile][RuleService.ExportRuleFile]."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.str
+    """YAML."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRuleFileResponse: _TypeAlias = ExportRuleFileResponse  # noqa: Y015

@@ -69,6 +69,11 @@ class RuleServiceStub:
                 request_serializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileRequest.SerializeToString,
                 response_deserializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileResponse.FromString,
                 _registered_method=True)
+        self.ExportRuleFile = channel.unary_unary(
+                '/aerofusion.telemetry.v1.RuleService/ExportRuleFile',
+                request_serializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileRequest.SerializeToString,
+                response_deserializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileResponse.FromString,
+                _registered_method=True)
         self.DryRunRule = channel.unary_unary(
                 '/aerofusion.telemetry.v1.RuleService/DryRunRule',
                 request_serializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.DryRunRuleRequest.SerializeToString,
@@ -146,6 +151,16 @@ class RuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportRuleFile(self, request, context):
+        """Returns groups as a rule file.
+
+        Errors:
+        - `NOT_FOUND` with reason `RULE_GROUP_NOT_FOUND`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DryRunRule(self, request, context):
         """Says what a rule that alerts would have done, without saving it.
 
@@ -188,6 +203,11 @@ def add_RuleServiceServicer_to_server(servicer, server):
                     servicer.ApplyRuleFile,
                     request_deserializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileRequest.FromString,
                     response_serializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileResponse.SerializeToString,
+            ),
+            'ExportRuleFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportRuleFile,
+                    request_deserializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileRequest.FromString,
+                    response_serializer=aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileResponse.SerializeToString,
             ),
             'DryRunRule': grpc.unary_unary_rpc_method_handler(
                     servicer.DryRunRule,
@@ -362,6 +382,33 @@ class RuleService:
             '/aerofusion.telemetry.v1.RuleService/ApplyRuleFile',
             aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileRequest.SerializeToString,
             aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ApplyRuleFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRuleFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aerofusion.telemetry.v1.RuleService/ExportRuleFile',
+            aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileRequest.SerializeToString,
+            aerofusion_dot_telemetry_dot_v1_dot_rule__service__pb2.ExportRuleFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

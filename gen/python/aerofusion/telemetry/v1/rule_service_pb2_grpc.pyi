@@ -75,6 +75,12 @@ class RuleServiceStub:
     Errors:
     - `INVALID_ARGUMENT` with reason `INVALID_RULES`; field paths are those of the file.
     """
+    ExportRuleFile: _grpc.UnaryUnaryMultiCallable[_rule_service_pb2.ExportRuleFileRequest, _rule_service_pb2.ExportRuleFileResponse]
+    """Returns groups as a rule file.
+
+    Errors:
+    - `NOT_FOUND` with reason `RULE_GROUP_NOT_FOUND`.
+    """
     DryRunRule: _grpc.UnaryUnaryMultiCallable[_rule_service_pb2.DryRunRuleRequest, _rule_service_pb2.DryRunRuleResponse]
     """Says what a rule that alerts would have done, without saving it.
 
@@ -128,6 +134,12 @@ class RuleServiceAsyncStub(RuleServiceStub):
 
     Errors:
     - `INVALID_ARGUMENT` with reason `INVALID_RULES`; field paths are those of the file.
+    """
+    ExportRuleFile: _aio.UnaryUnaryMultiCallable[_rule_service_pb2.ExportRuleFileRequest, _rule_service_pb2.ExportRuleFileResponse]  # type: ignore[assignment]
+    """Returns groups as a rule file.
+
+    Errors:
+    - `NOT_FOUND` with reason `RULE_GROUP_NOT_FOUND`.
     """
     DryRunRule: _aio.UnaryUnaryMultiCallable[_rule_service_pb2.DryRunRuleRequest, _rule_service_pb2.DryRunRuleResponse]  # type: ignore[assignment]
     """Says what a rule that alerts would have done, without saving it.
@@ -215,6 +227,18 @@ class RuleServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - `INVALID_ARGUMENT` with reason `INVALID_RULES`; field paths are those of the file.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportRuleFile(
+        self,
+        request: _rule_service_pb2.ExportRuleFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rule_service_pb2.ExportRuleFileResponse, _abc.Awaitable[_rule_service_pb2.ExportRuleFileResponse]]:
+        """Returns groups as a rule file.
+
+        Errors:
+        - `NOT_FOUND` with reason `RULE_GROUP_NOT_FOUND`.
         """
 
     @_abc_1.abstractmethod
