@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway import hosts, validation
+from gateway import fits, hosts, validation
 from gateway.kinds import BY_CLASS, kind_of
-from gateway.model import Issuer, Object, Route, Service
+from gateway.model import Object, Route, Service
 from meshkit.errors import (
     AlreadyExists,
     Conflict,
@@ -79,7 +79,7 @@ class CatalogWriter:
                 raise AlreadyExists(
                     f"{kind}_EXISTS", f"{value.name} is there already.", name=value.name
                 )
-            stored = await self.put(change, None, value)
+            stored = await self._put_alone(change, None, value)
             await _remember(change, request, stored.value.name, stored.revision)
             return stored
 
@@ -113,7 +113,7 @@ class CatalogWriter:
             if before is not None and before.value == value:
                 stored = before
             else:
-                stored = await self.put(change, before, value)
+                stored = await self._put_alone(change, before, value)
             await _remember(change, request, name, stored.revision)
             return stored
 
@@ -188,7 +188,7 @@ class CatalogWriter:
 
     async def put(self, change: Change, before: Stored | None, value: Object) -> Stored:
         """
-        Write one object, which must fit the rest.
+        Write one object; `check_fits` tells whether it goes with the rest, when all is written.
 
         Raises:
             MeshError: As `CatalogService` says.
@@ -197,15 +197,30 @@ class CatalogWriter:
         kind = BY_CLASS[type(value)]
         if kind.check is not None:
             kind.check(value)
-        if isinstance(value, Service):
-            await _check_fits(change, before, value, self._described)
-        elif isinstance(value, Route):
+        if isinstance(value, Route):
             await _check_route_fits(change, value)
-        elif isinstance(value, Issuer):
-            await _check_issuer_fits(change, value)
-        if before is None:
-            await _check_room(change, value)
         return await change.put(before, value)
+
+    async def check_fits(
+        self,
+        change: Change,
+        before: Mapping[str, Stored | None],
+        after: Mapping[str, Stored | None],
+    ) -> None:
+        """
+        Refuse what *change* wrote if it doesn't go with the rest; see `fits.check`.
+
+        Raises:
+            MeshError: As `ConfigService` says.
+
+        """
+        await fits.check(change, before, after, self._described)
+
+    async def _put_alone(self, change: Change, before: Stored | None, value: Object) -> Stored:
+        """Write one object that is all of a change."""
+        stored = await self.put(change, before, value)
+        await self.check_fits(change, {value.name: before}, {value.name: stored})
+        return stored
 
 
 def _needed(name: str, value: Object | None = None) -> list[str]:
@@ -240,42 +255,6 @@ def _check_digest(request: RequestId, digest: bytes) -> None:
         )
 
 
-async def _check_fits(
-    change: Change, before: Stored | None, service: Service, described: Described
-) -> None:
-    """Refuse a service that others are in the way of."""
-    old = before.value if before else None
-    had = old.grpc_services if isinstance(old, Service) else ()
-    new = [one for one in service.grpc_services if one not in had]
-    taken = await change.offering(new, but=service.name) if new else ()
-    if taken:
-        offered, owner = taken[0]
-        raise FailedPrecondition(
-            "GRPC_SERVICE_TAKEN",
-            f"{offered} is offered by {owner}; take it from there first.",
-            grpc_service=offered,
-            service=owner,
-        )
-    if isinstance(old, Service):
-        dropped = set(had) - set(service.grpc_services)
-        for route in await change.routes_of(service.name) if dropped else []:
-            if isinstance(route.value, Route) and route.value.grpc_service in dropped:
-                raise FailedPrecondition(
-                    "SERVICE_IN_USE",
-                    f"{route.value.name} is about {route.value.grpc_service}; delete it first.",
-                    route=route.value.name,
-                )
-    if not service.descriptor_set or not service.json_prefixes:
-        return
-    if (
-        isinstance(old, Service)
-        and old.json_prefixes
-        and old.descriptor_set == service.descriptor_set
-    ):
-        return
-    await described.check(change, service)
-
-
 async def _check_route_fits(change: Change, route: Route) -> None:
     parent = await change.get(route.service)
     if parent is None:
@@ -285,31 +264,6 @@ async def _check_route_fits(change: Change, route: Route) -> None:
     for name in BY_CLASS[Route].references(route):
         if name != route.service and await change.get(name) is None:
             raise not_found(name)
-
-
-async def _check_issuer_fits(change: Change, issuer: Issuer) -> None:
-    """Refuse a second issuer of the same tokens: whose they are must be beyond doubt."""
-    for name in await change.names("issuers/"):
-        other = await change.get(name)
-        if other is None or name == issuer.name or not isinstance(other.value, Issuer):
-            continue
-        if other.value.issuer == issuer.issuer:
-            raise FailedPrecondition(
-                "ISSUER_TAKEN",
-                f"{name} is about the tokens of {issuer.issuer}; change that one.",
-                issuer=issuer.issuer,
-                object=name,
-            )
-
-
-async def _check_room(change: Change, value: Object) -> None:
-    kind = BY_CLASS[type(value)]
-    if await change.count(kind.key) >= kind.most:
-        raise FailedPrecondition(
-            "CATALOG_FULL",
-            f"There are {kind.most} {kind.collection}, the most there can be.",
-            kind=kind.key,
-        )
 
 
 async def _free(change: Change, name: str, *, force: bool) -> None:

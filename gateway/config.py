@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway import diff, hosts, kinds
 from gateway.catalog import not_found
+from gateway.fits import about
 from gateway.model import Service
 from gateway.store.canaries import ROLLED_BACK
 from meshkit.errors import Conflict, FailedPrecondition, InvalidInput, MeshError, NotFound
@@ -241,22 +241,13 @@ class ConfigWriter:
         rest = [one for one in doomed if one not in taken_over]
         await _delete(change, wanted, rest, before, after)
         await _check_references(change, after)
+        await self._writer.check_fits(change, before, after)
         await hosts.check_fits(change, after)
         changes = [
             diff.ObjectChange(name=name, before=before[name], after=after[name])
             for name in sorted(after)
         ]
         return Applied(first_revision=first, revision=change.revision, changes=tuple(changes))
-
-
-@contextlib.contextmanager
-def about(name: str) -> Iterator[None]:
-    """Have what is refused within it say that it is about the object *name*, as `object`."""
-    try:
-        yield
-    except MeshError as error:
-        error.metadata.setdefault("object", name)
-        raise
 
 
 def _looked_at(wanted: ChangeSet) -> Iterator[str]:

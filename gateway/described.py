@@ -11,6 +11,8 @@ from meshkit.errors import FailedPrecondition
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.model import Service
     from gateway.store.change import Change
 
@@ -29,25 +31,36 @@ class Described:
         self._sets: dict[str, bytes] = {}
         """By the service's name, as of `_revision`."""
 
-    async def check(self, change: Change, service: Service) -> None:
+    async def check(self, change: Change, services: Sequence[Service]) -> None:
         """
-        Refuse a service whose descriptors don't go with those of the others.
+        Refuse services whose descriptors don't go with those of the others.
+
+        Args:
+            services: What *change* wrote and has other descriptors than before; the first that
+                doesn't go with all others and those before it is told.
 
         Raises:
             FailedPrecondition: DESCRIPTOR_CONFLICT.
 
         """
         await self._follow(change)
-        sets = {**self._sets, **change.described, service.name: service.descriptor_set}
-        given = {name: content for name, content in sets.items() if content}
-        try:
-            # The first time all sets are read.
-            await asyncio.to_thread(self._merged.check, given)
-        except InvalidDescriptors as error:
-            raise FailedPrecondition(
-                "DESCRIPTOR_CONFLICT",
-                f"The descriptor set doesn't go with the other services': {error}.",
-            ) from None
+        written = {one.name for one in services}
+        given = {
+            name: content
+            for name, content in {**self._sets, **change.described}.items()
+            if content and name not in written
+        }
+        for service in services:
+            given[service.name] = service.descriptor_set
+            try:
+                # The first time all sets are read.
+                await asyncio.to_thread(self._merged.check, given)
+            except InvalidDescriptors as error:
+                raise FailedPrecondition(
+                    "DESCRIPTOR_CONFLICT",
+                    f"The descriptor set doesn't go with the other services': {error}.",
+                    object=service.name,
+                ) from None
 
     async def _follow(self, change: Change) -> None:
         """Take what others have written, and earlier changes; not what this one has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from gateway.compile.options import EdgeOptions
-    from gateway.model import Service
+    from gateway.model import Catalog, Service
 
 Name = tuple[str, str]
 """A type's key and the name of a resource."""
+
+_BY_GRPC_SERVICE: Final = frozenset({"RDS", "SRDS"})
+"""Types whose resources have the names of gRPC services."""
 
 AFFECTED: Final[tuple[Callable[[Delta, EdgeOptions], Iterable[str]], ...]] = (
     lambda delta, _: issuers.services_affected(delta),
@@ -107,10 +111,11 @@ def compile_changes(
             was, comes = (one.catalog.get(name) for one in (delta.before, inputs))
             edge.replace(kind.names(was) if was else (), kind.parts(comes, inputs) if comes else ())
     needed = Needed.of(inputs.catalog, options)
+    offered = functools.cache(lambda: _offered(inputs.catalog))
     for name in sorted(services):
         old = delta.before.catalog.services.get(name)
         new = _Sources.of(inputs, name, needed)
-        edge.replace(_edge_names(old) if old else (), _edge_parts(new, options) if new else ())
+        edge.replace(_gone(old, new, offered), _edge_parts(new, options) if new else ())
         proxyless.replace(
             _proxyless_names(old) if old else (), _proxyless_parts(new) if new else ()
         )
@@ -206,6 +211,27 @@ def _edge_parts(sources: _Sources, options: EdgeOptions) -> Iterator[Part]:
         )
         yield "RDS", made
         yield "SRDS", scopes.scope(grpc_service)
+
+
+def _gone(
+    old: Service | None, new: _Sources | None, offered: Callable[[], frozenset[str]]
+) -> list[Name]:
+    """
+    Return what a service had, but what another has taken over.
+
+    Both may have offered the same in the state before: what one change makes can come in several.
+    """
+    if old is None:
+        return []
+    names = _edge_names(old)
+    if new is not None and set(old.grpc_services) <= set(new.service.grpc_services):
+        return names
+    kept = offered()
+    return [(key, name) for key, name in names if key not in _BY_GRPC_SERVICE or name not in kept]
+
+
+def _offered(catalog: Catalog) -> frozenset[str]:
+    return frozenset(one for each in catalog.services.values() for one in each.grpc_services)
 
 
 def _edge_names(service: Service) -> list[Name]:

@@ -10,7 +10,8 @@ from aerofusion.gateway.v1 import config_service_pb2_grpc, object_pb2
 from gateway import kinds
 from gateway.changes import blame
 from gateway.compile.descriptors import InvalidDescriptors
-from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter, about
+from gateway.config import OBJECTS_MAX, Applied, ChangeSet, ConfigWriter
+from gateway.fits import about
 from gateway.model import Catalog, Object
 from gateway.services import canaries, convert
 from gateway.services.catalog import PAGE_SIZE_MAX, request_id

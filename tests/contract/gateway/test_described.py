@@ -91,3 +91,11 @@ async def test_objects_of_one_change_must_go_together_too(replicas):
     assert await conflict(config, service("a", OTHER)) == "services/a"
     await apply(config, deletes=["services/a", "services/b"])
     await apply(config, service("c", OTHER), service("d", OTHER))
+
+
+async def test_what_goes_or_changes_with_it_stands_in_no_ones_way(replicas):
+    config, _ = replicas
+    await apply(config, service("a", ONE), service("b", ONE))
+    await apply(config, service("a", OTHER), service("b", OTHER))
+    await apply(config, service("c", ONE), deletes=["services/a", "services/b"])
+    assert await conflict(config, service("d", OTHER)) == "services/d"

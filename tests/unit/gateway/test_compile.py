@@ -221,3 +221,19 @@ def test_a_catalog_is_not_altered_by_the_next():
     service = model.Service(name="services/a", identity="a")
     second = first.with_object(1, service.name, service)
     assert (dict(first.services), dict(second.services)) == ({}, {"services/a": service})
+
+
+def test_what_moves_between_services_stays_though_the_states_between_have_it_twice():
+    def offering(name, *offered):
+        return model.Service(name=name, identity="x", grpc_services=offered)
+
+    def state(revision, first, second):
+        both = [offering(NAMES[0], first), offering(NAMES[1], second)]
+        catalog = model.Catalog.of(revision, both)
+        return Inputs(catalog=catalog, jwks="{}")
+
+    before = compile_all(state(1, "t.a.S", "t.b.S"), OPTIONS)
+    halfway = compile_changes(before, state(2, "t.b.S", "t.b.S"), OPTIONS, {NAMES[0]})
+    after = compile_changes(halfway, state(3, "t.b.S", "t.a.S"), OPTIONS, {NAMES[1]})
+    whole = compile_all(state(3, "t.b.S", "t.a.S"), OPTIONS)
+    assert after.edge.resources == whole.edge.resources
