@@ -24,7 +24,7 @@ from meshkit.tokens import KEY_HEADER, TOKEN_HEADER
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.compile.inputs import Inputs
     from gateway.model import Catalog, Host, OidcLogin
@@ -51,25 +51,66 @@ COOKIES: Final = {
 SESSION_FILTER: Final = "aerofusion.session"
 _LUA: Final = "envoy.extensions.filters.http.lua.v3.Lua"
 _KEEP: Final = "keep"
+_ID_COOKIE: Final = f"{COOKIE_PREFIX}{COOKIES['id_token']}="
 _KEEP_SESSIONS: Final = f"""
 function envoy_on_request(request)
-  local sent = request:headers():get("cookie")
+  local headers = request:headers()
+  local sent = headers:get("cookie")
   if sent == nil then return end
-  local others = {{}}
+  local others, token = {{}}, nil
   for one in string.gmatch(sent, "[^;]+") do
     local cookie = string.match(one, "^%s*(.-)%s*$")
-    if cookie ~= "" and string.sub(cookie, 1, {len(COOKIE_PREFIX)}) ~= "{COOKIE_PREFIX}" then
+    if string.sub(cookie, 1, {len(_ID_COOKIE)}) == "{_ID_COOKIE}" then
+      token = string.sub(cookie, {len(_ID_COOKIE) + 1})
+    elseif cookie ~= "" and string.sub(cookie, 1, {len(COOKIE_PREFIX)}) ~= "{COOKIE_PREFIX}" then
       others[#others + 1] = cookie
     end
   end
   if #others > 0 then
-    request:headers():replace("cookie", table.concat(others, "; "))
+    headers:replace("cookie", table.concat(others, "; "))
   else
-    request:headers():remove("cookie")
+    headers:remove("cookie")
   end
+  if token == nil or headers:get("{SIGN_IN_HEADER}") ~= nil then return end
+  for _, name in pairs(request:filterContext():get("tokens")) do
+    if headers:get(name) ~= nil then return end
+  end
+  headers:add("{SIGN_IN_HEADER}", token)
 end
 """
-"""`oauth2` itself leaves the ID token in the request, and everything where it is passed by."""
+"""
+Takes the session's cookies away: `oauth2` itself leaves the ID token in the request, and everything
+where it is passed by, as requests with a token of their own are. Envoy before 1.39 doesn't hand the
+ID token on (`forward_id_token` is unknown to it), so that is done here, of sessions it found good.
+"""
+
+_BACK: Final = "back"
+_COME_BACK: Final = """
+function envoy_on_response(answer)
+  local headers = answer:headers()
+  local place = headers:get("location")
+  if place == nil then return end
+  local name, rest = string.match(place, "^https://([%w%.%-]+)(.*)$")
+  rest = string.gsub(rest or "", "^:%d+", "")
+  if name ~= nil and (rest == "" or string.find(rest, "^[/?#]")) then
+    name = string.lower(name)
+    for _, domain in pairs(answer:filterContext():get("domains")) do
+      local wild = string.sub(domain, 1, 2) == "*."
+      if name == domain or (wild and string.sub(name, 1 - #domain) == string.sub(domain, 2)) then
+        return
+      end
+    end
+  end
+  headers:replace(":status", "401")
+  headers:remove("location")
+  headers:remove("set-cookie")
+end
+"""
+"""
+Refuses to send a browser that comes back from signing in to anywhere but the host's own domains.
+
+Envoy from 1.39 on does it before, by `allowed_redirect_domains`.
+"""
 
 FAILURE_HEADERS: Final = ("x-envoy-oauth-status", "x-envoy-oauth-failure-reason")
 """What the filter tells services of a session that is none."""
@@ -102,7 +143,8 @@ _SCRIPTS = (
 
 def filters() -> list[dict[str, Any]]:
     """Return the filters of every host's chain; without a config of the route they aren't there."""
-    code = {_KEEP: {"inline_string": _KEEP_SESSIONS}}
+    scripts = {_KEEP: _KEEP_SESSIONS, _BACK: _COME_BACK}
+    code = {name: {"inline_string": text} for name, text in scripts.items()}
     return [
         switched.off({"name": OAUTH2, "typed_config": any_of(OAUTH2_CONFIG)}),
         switched.off({"name": SESSION_FILTER, "typed_config": any_of(_LUA, source_codes=code)}),
@@ -113,7 +155,7 @@ def configs(host: Host, catalog: Catalog) -> dict[str, Any]:
     """Return the configs of the filters for all of a host's routes but the public ones."""
     if host.login is None:
         return {}
-    keep = make("google.protobuf.Any", **any_of(f"{_LUA}PerRoute", name=_KEEP))
+    keep = _script(_KEEP, tokens=[TOKEN_HEADER, KEY_HEADER, *token_headers(catalog)])
     return {OAUTH2: _per_route(host, host.login, catalog), SESSION_FILTER: keep}
 
 
@@ -126,13 +168,16 @@ def public_configs(host: Host, catalog: Catalog) -> dict[str, Any]:
 
 def own_paths(host: Host) -> Iterator[dict[str, Any]]:
     """Yield routes for the paths that the filter answers, so that they aren't public by a rule."""
-    if host.login is not None:
-        for path in (host.login.redirect_path, host.login.signout_path):
-            yield {
-                "name": f"{host.name}/login",
-                "match": {"path": path},
-                "direct_response": {"status": 404},
-            }
+    if host.login is None:
+        return
+    back = {SESSION_FILTER: _script(_BACK, domains=host.domains)}
+    for path, configs in ((host.login.redirect_path, back), (host.login.signout_path, {})):
+        yield {
+            "name": f"{host.name}/login",
+            "match": {"path": path},
+            "direct_response": {"status": 404},
+            "typed_per_filter_config": configs,
+        }
 
 
 def rest(host: Host) -> Iterator[dict[str, Any]]:
@@ -197,6 +242,11 @@ def _per_route(host: Host, login: OidcLogin, catalog: Catalog, **more: Any) -> A
         **more,
     }
     return make("google.protobuf.Any", **any_of(_PER_ROUTE, config=config))
+
+
+def _script(name: str, **lists: Sequence[str]) -> Any:
+    """Return the config by which a route has a script, and what that is to know."""
+    return make("google.protobuf.Any", **any_of(f"{_LUA}PerRoute", name=name, filter_context=lists))
 
 
 def _path(path: str) -> dict[str, Any]:

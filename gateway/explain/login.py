@@ -76,13 +76,13 @@ def oauth2(exchange: Exchange, name: str, config: Any) -> None:
 
 
 def session(exchange: Exchange, name: str, config: Any) -> None:
-    """Take the session's cookies away, by the one script that we have."""
+    """Take the session's cookies away, by our own scripts; those of answers only refuse odd ones."""
     only(config, "source_codes")
     override = exchange.per_route(name)
     if override is None:
         exchange.step("filter", name, Verdict.IDLE, "There are no sessions here.")
         return
-    only(override, "name")
+    only(override, "name", "filter_context")
     exchange.step("filter", name, Verdict.PASSED, "No service gets the cookies of a session.")
 
 
@@ -97,6 +97,8 @@ def _is(matcher: Any, path: str) -> bool:
 def _has_session(config: Any, exchange: Exchange) -> bool:
     names = config.credentials.cookie_names
     sent = {
-        part.partition("=")[0].strip() for part in (exchange.headers.get("cookie") or "").split(";")
+        part.partition("=")[0].strip()
+        for header in exchange.headers.values.get("cookie", ())
+        for part in header.split(";")
     }
     return bool(sent & {names.oauth_hmac, names.refresh_token})

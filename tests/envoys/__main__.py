@@ -32,7 +32,6 @@ SUITES: Final = (
 )
 LACKS: Final = {
     "1.38": {
-        "test_login": "browsers can't sign in: the filter has no config for each route",
         "test_explain_predicts_what_envoy_does": "Explain models 1.39 and newer: 1.38 says otherwise "
         "why some calls to what can't be reached failed",
     },

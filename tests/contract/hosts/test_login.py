@@ -240,6 +240,16 @@ async def test_nobody_writes_what_the_sign_in_hands_on(sites, visitor):
         answer = await visitor.ask(sites.url("/x"), headers={"accept": "*/*", **headers})
         # As a bearer token it is one of the issuer's, but for the site and not for the mesh.
         assert answer.status in {401, 403}, headers
+    # Nor does a cookie count that no session stands behind, whatever passes by the sign-in.
+    brought = ({}, {"authorization": "Bearer a.b.c"}, {"x-api-key": "afk_x"})
+    for headers in brought:
+        visitor.cookies[SITE] = {COOKIE + "id": token}
+        answer = await visitor.ask(sites.url("/x"), headers={"accept": "*/*", **headers})
+        assert answer.status == 401, headers
+    visitor.cookies[SITE] = {COOKIE + "id": token}
+    answer = await visitor.ask(sites.url("/open/a"))
+    told = json.loads(answer.text)["headers"]
+    assert not [name for name in told if name.startswith("x-aerofusion-")]
 
 
 async def id_token(sites, visitor):
