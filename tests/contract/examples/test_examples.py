@@ -1,6 +1,7 @@
 """Every example of docs/examples, applied to a real edge, with the requests it speaks of."""
 
 import asyncio
+import contextlib
 import functools
 import json
 from collections import Counter
@@ -21,7 +22,9 @@ from tests.fixtures.examples import (
     domains_of,
     endpoints_of,
     examples,
+    parted,
 )
+from tests.fixtures.second_edge import SECOND, second_edge
 from tests.fixtures.webca import WebCa
 from tests.fixtures.website import browser
 
@@ -31,6 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 EVERYTHING = ("services/", "hosts/", "issuers/", "policies/", "limits/", "certificates/")
 PRUNE = [word for prefix in EVERYTHING for word in ("--prune", prefix)]
 SETTLED_WITHIN_S = 10
+FIRST = "edge"
 GATEWAY = """
 ---
 name: services/gateway
@@ -47,11 +51,14 @@ async def mesh(postgres):
         made.tokens = {}
         made.web = WebCa()
         async with (
+            contextlib.AsyncExitStack() as stack,
             made.http() as http,
             browser(made.web.root_pem) as sites,
             made.channel() as channel,
         ):
-            made.client, made.sites, made.grpc = http, sites, channel
+            other = made.channel(port=await second_edge(made, stack))
+            made.channels = {FIRST: channel, SECOND: await stack.enter_async_context(other)}
+            made.client, made.sites = http, sites
             yield made
 
 
@@ -84,7 +91,7 @@ async def headers_of(mesh, step):
 
 async def called(mesh, step):
     """Call a gRPC method: its status and the headers of its answer."""
-    raw = mesh.grpc.unary_stream(f"/{step['call']}")
+    raw = mesh.channels[step.get("at", FIRST)].unary_stream(f"/{step['call']}")
     call = raw(b"", metadata=await headers_of(mesh, step), timeout=10)
     try:
         async for _ in call:
@@ -176,16 +183,21 @@ async def test_every_edge_takes_the_example_and_answers_as_it_says(mesh, one, mo
         endpoints.ports[name] = await backends[-1].start()
     # Beside the protos and all else that it names.
     copy = one.path.with_name(f".{one.path.name}")
-    copy.write_text(
-        endpoints.replaced(one.path.read_text()) + GATEWAY.format(port=mesh.gateway_port)
-    )
+    first, words, then = parted(endpoints.replaced(one.path.read_text()))
+    copy.write_text(first + GATEWAY.format(port=mesh.gateway_port))
     set_variables(mesh, one, monkeypatch)
     try:
         done = await meshctl(mesh.gateway_socket, "apply", "-f", str(copy), *PRUNE, "--yes")
         assert done.code == 0, done.err
-        assert "1 of 1 proxies have it" in done.out, done.out
+        assert "2 of 2 proxies have it" in done.out, done.out
         history = await meshctl(mesh.gateway_socket, "history", "--limit", "1", "--json")
         found = {"applied": history.json[0]["revision"]}
+        if then:
+            copy.write_text(then)
+            done = await meshctl(
+                mesh.gateway_socket, "apply", "-f", str(copy), *words.split(), "--yes"
+            )
+            assert done.code == 0, done.err
         for step in one.steps:
             await check(mesh, step, found)
     finally:
