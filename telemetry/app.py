@@ -24,8 +24,9 @@ from telemetry.dashboards.opening import open_dashboards
 from telemetry.dashboards.service import serve_dashboards
 from telemetry.head import gauges
 from telemetry.head.extract import added_up
-from telemetry.head.head import Head, warm
+from telemetry.head.head import Head
 from telemetry.head.refill import Refill
+from telemetry.head.warming import warm
 from telemetry.http.api import make_app
 from telemetry.intake.admission import Admission, Allowance
 from telemetry.intake.http import HttpIntake

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from telemetry.head import head
+from telemetry.head.warming import warm as warm_head
 from telemetry.load import deltas
 from telemetry.load.decimals import Decimals
 from telemetry.map.edges import Edges
@@ -36,7 +36,7 @@ def _scanner() -> None:
 
 
 def _others() -> None:
-    head.warm()
+    warm_head()
     Edges(spans_max=1024).warm()
     Decimals().warm()
     warm_queries()

@@ -38,7 +38,7 @@ class HubLimits:
     settle_ms: int = 30_000
     """How far back steps are evaluated anew: what comes later than that is not seen."""
 
-    together: int = 4
+    together: int = 2
     """Queries evaluated at once."""
 
     apart_s: float = 0.05
@@ -76,6 +76,8 @@ class _Watch:
     key: Key
     watched: Watched
     followers: int = 0
+    mark: int | None = None
+    """As of its newest value: with another one, samples of its own have come."""
 
 
 class Hub:
@@ -142,21 +144,38 @@ class Hub:
             whole = [one for one in self._watches.values() if self._is_due(one, now_ms)]
             joined = any(not one.watched.evaluated_to_ms for one in whole)
             fresh = self._news.is_set() and time.monotonic() >= next_news
+            began = time.monotonic()
+            touched = []
             if fresh:
                 self._news.clear()
-            if whole or (fresh and self._watches):
-                began = time.monotonic()
-                await self._evaluate(list(self._watches.values()) if fresh else whole, now_ms)
-                took = time.monotonic() - began
-                if fresh:
-                    rest = took * (1 / self.limits.share - 1)
-                    next_news = time.monotonic() + max(self.limits.apart_s, rest)
+                touched = await self._touched(whole)
+            if whole or touched:
+                await self._evaluate([*whole, *touched], now_ms)
                 self._changed.set()
                 self._changed = asyncio.Event()
-                if joined:  # Who is new has whole steps, and is told next what is newest.
-                    self._news.set()
-            else:
+            if fresh:
+                rest = (time.monotonic() - began) * (1 / self.limits.share - 1)
+                next_news = time.monotonic() + max(self.limits.apart_s, rest)
+            if joined or (fresh and whole):
+                # Who is new, or was evaluated at a step, is told next what is newest.
+                self._news.set()
+            if not (whole or touched):
                 await self._until_due(now_ms, next_news)
+
+    async def _touched(self, but: Sequence[_Watch]) -> list[_Watch]:
+        """Return the watches, all *but* some, for which samples have come."""
+        watches = [one for one in self._watches.values() if one not in but]
+
+        def marked() -> list[int | None]:
+            return [self._queries.mark(one.key.query, one.key.tenant) for one in watches]
+
+        touched = []
+        for one, mark in zip(watches, await asyncio.to_thread(marked), strict=True):
+            # Marked before it is looked at: what comes meanwhile makes another mark.
+            if mark is None or mark != one.mark:
+                touched.append(one)
+            one.mark = mark
+        return touched
 
     def _is_due(self, watch: _Watch, now_ms: int) -> bool:
         return watch.watched.evaluated_to_ms + watch.key.step_ms <= now_ms

@@ -17,10 +17,16 @@ ALL = ".*"
 SCRAPE_MS = 15_000
 """How often samples come, at least, for `$__rate_interval`."""
 
+ROLLED_MS = 300_000
+"""Windows of a multiple of it are answered from roll-ups."""
+
 
 def times(step_ms: int, range_ms: int) -> dict[str, str]:
     """Return what Grafana's variables of time stand for at a step and a range."""
     rate_ms = max(step_ms + SCRAPE_MS, 4 * SCRAPE_MS)
+    if step_ms % ROLLED_MS == 0:
+        # Long enough by itself, and roll-ups answer it.
+        rate_ms = step_ms
     return {
         "__interval": _duration(step_ms),
         "__interval_ms": str(step_ms),

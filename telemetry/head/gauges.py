@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Observation
 
-from telemetry.head.head import NEVER
+from telemetry.head.recent import NEVER
 
 
 if TYPE_CHECKING:

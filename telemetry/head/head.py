@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.head import blocks
-from telemetry.head.extract import Columns
+from telemetry.head import blocks, marks
 from telemetry.head.index import Index
 from telemetry.head.ranges import folded, make_ranges, newest, rates, without_stale
+from telemetry.head.recent import NEVER, Recent, nothing
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.labels import make
 from telemetry.promql.matchers import equals
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from telemetry.head.extract import Columns
     from telemetry.head.index import Chosen
     from telemetry.head.ranges import Ranges
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
     from telemetry.scan.described import NewSeries
-
-NEVER = (1 << 63) - 1
-"""A horizon behind which nothing is: the head answers for no time."""
 
 _FUTURE_MS = 600_000
 """How far ahead of its receipt a sample may be (`scan.points.FUTURE_NS`)."""
@@ -49,18 +46,6 @@ _READ_SLOTS = 4_096
 _SWEEP_SLOTS = 50_000
 _LOW = 16
 """A sweep begins when less than this fraction of the blocks is free, and frees twice that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recent:
-    """What the head holds of a selection after its horizon."""
-
-    labels: list[Labels]
-    ts: NDArray[np.int64]
-    values: NDArray[np.float64]
-    offsets: NDArray[np.int64]
-    horizon_ms: int
-    """Samples up to this time are the store's to tell; `NEVER`: all are."""
 
 
 class Head:
@@ -253,7 +238,7 @@ class Head:
 
         """
         if self.horizon_ms == NEVER:
-            return _nothing()
+            return nothing()
         chosen = self._index.choose(tenant, selection)
         parts = []
         for first in range(0, len(chosen.slots), _READ_SLOTS):
@@ -270,7 +255,7 @@ class Head:
         # What was freed meanwhile was no later than the horizon is by now.
         horizon = self.horizon_ms
         if horizon == NEVER:
-            return _nothing()
+            return nothing()
         ts, values, ends = blocks.joined(parts)
         ts, values, offsets = blocks.tidy(ts, values, ends[chosen.offsets], horizon)
         labels = chosen.labels
@@ -283,6 +268,40 @@ class Head:
                 "A selector finds too many series; add matchers.", series_max=str(series_max)
             )
         return Recent(labels=labels, ts=ts, values=values, offsets=offsets, horizon_ms=horizon)
+
+    def read_part(
+        self, chosen: Chosen, entries: tuple[int, int], start_ms: int, end_ms: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]] | None:
+        """
+        Return times, values and offsets of the *chosen* series from one entry to before another.
+
+        None: not all of that time is here. May be called on any thread.
+        """
+        first, last = entries
+        offsets = chosen.offsets[first : last + 1]
+        with self._lock:
+            ts, values, ends = blocks.gather(
+                self._arena, self._slots, chosen.slots[offsets[0] : offsets[-1]], start_ms, end_ms
+            )
+        horizon = self.horizon_ms
+        if start_ms <= horizon:
+            return None
+        return blocks.tidy(ts, values, ends[offsets - offsets[0]], horizon)
+
+    def mark(self, tenant: str, selections: Iterable[Selection]) -> int | None:
+        """
+        Return a number that is another one once samples of any of *selections* have come.
+
+        None: that can't be told, since the store may know more. May be called on any thread.
+        """
+        found = 0
+        for selection in selections:
+            if self.may_be_native(tenant, selection):
+                return None
+            slots = self._index.choose(tenant, selection).slots
+            before = np.uint64(found)
+            found = int(marks.mark(self._arena.fill, self._slots.newest, slots, before))
+        return None if self.horizon_ms == NEVER else found
 
     def choose(self, tenant: str, selection: Selection) -> Chosen:
         """Return the series of *tenant* that *selection* means, with their slots."""
@@ -360,28 +379,3 @@ class Head:
 
     def _blocks_free(self) -> int:
         return len(self._arena.fill) - self._blocks_used()
-
-
-def _nothing() -> Recent:
-    return Recent(
-        labels=[],
-        ts=np.zeros(0, np.int64),
-        values=np.zeros(0, np.float64),
-        offsets=np.zeros(1, np.int64),
-        horizon_ms=NEVER,
-    )
-
-
-def warm() -> None:
-    """Load or compile what the head runs on; the first time on a machine takes seconds."""
-    head = Head(1 << 20)
-    head.begin(0)
-    one = np.ones(1, np.int64)
-    head.name((1, 1), "", ())
-    head.take(Columns(ids=one.astype(np.uint64), ts_ms=one, values=np.ones(1)))
-    head.fill(one.astype(np.uint64), one, np.ones(1))
-    head.read("", ((),), 1, 1, series_max=1)
-    for rate in ("", "rate"):
-        chosen = np.zeros(1, np.int32)
-        head.ranges(chosen, chosen, 1, window=(1, 1), rate=rate)
-    head.free(1)

@@ -16,7 +16,8 @@ from telemetry.head.source import HeadSource
 from telemetry.promql.engine import Answer, Engine
 from telemetry.promql.errors import query_too_large
 from telemetry.promql.limits import QueryLimits
-from telemetry.promql.parse import parse_selector
+from telemetry.promql.parse import parse, parse_selector
+from telemetry.promql.parse import selectors as selectors_of
 from telemetry.promql.warm import warm
 from telemetry.query import exemplars
 from telemetry.query.source import StoreSource, matching_series, stored_matchers
@@ -203,6 +204,19 @@ class Queries:
     def screen(self, tenant: str, shapes: Sequence[Shape | None], at_ms: int) -> Mapping[int, bool]:
         """Return which *shapes* certainly find nothing, and whether they have data."""
         return {} if self._head is None else quiet(self._head, tenant, shapes, at_ms)
+
+    def mark(self, text: str, tenant: str) -> int | None:
+        """
+        Return a number that is another one once samples have come that *text* asks for.
+
+        None: that can't be told. May be called on any thread.
+        """
+        if self._head is None:
+            return None
+        try:
+            return self._head.mark(tenant, selectors_of(parse(text, self.limits.query)))
+        except InvalidInput:
+            return None
 
     def source(self, tenant: str, timeout: timedelta) -> Source:
         """Return one tenant's samples; each read of the store may take *timeout*."""

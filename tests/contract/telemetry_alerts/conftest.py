@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from telemetry.app import serve
-from telemetry.head.head import warm as warm_head
+from telemetry.head.warming import warm as warm_head
 from telemetry.promql.warm import warm as warm_promql
 from telemetry.scan.scanner import Scanner
 from telemetry.settings import Settings

@@ -43,3 +43,11 @@ def test_a_choice_put_in_as_a_regular_expression_matches_itself_alone(text):
 
 def test_names_are_found_in_every_form():
     assert names_in("$a ${b:regex} [[c]] $__range") == {"a", "b", "c", "__range"}
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "made"),
+    [(1_000, "1m"), (60_000, "75s"), (300_000, "5m"), (10_800_000, "3h"), (450_000, "465s")],
+)
+def test_windows_of_rates_are_whole_where_the_step_is(step_ms, made):
+    assert times(step_ms, 3_600_000)["__rate_interval"] == made
