@@ -16,6 +16,7 @@ from telemetry.load import deltas
 from telemetry.load.decimals import Decimals
 from telemetry.map.edges import Edges
 from telemetry.promql.warm import warm as warm_queries
+from telemetry.promql.warm import warm_rolled
 from telemetry.scan import cache
 from telemetry.scan.scanner import Scanner
 
@@ -28,6 +29,7 @@ def main(words: list[str]) -> None:
     if words != ["first"]:
         Scanner().warm_rest()
         deltas.warm()
+        warm_rolled()
         cache.note_whole()
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.promql.source import Columns
+from telemetry.promql.source import Columns, SamplesNeeded
 from telemetry.query.joining import joined as both
+from telemetry.query.rolling import WIDTHS_MS, rolled
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from numpy.typing import NDArray
 
-    from telemetry.head.head import Head, Recent
+    from telemetry.head.head import Head
+    from telemetry.head.recent import Recent
     from telemetry.promql.labels import Labels
     from telemetry.promql.matchers import Selection
+    from telemetry.promql.source import Rows, Span
     from telemetry.query.source import StoreSource
 
 
@@ -49,6 +55,54 @@ class HeadSource:
         # The head holds no native histograms: the store does, about a second later.
         natives = self.store.natives(selection, first_ms, end_ms, series_max=series_max)
         return both([found, natives]) if natives.ts.size else found
+
+    def pieces(
+        self, selection: Selection, start_ms: int, end_ms: int, size: int, series_max: int
+    ) -> Sequence[Callable[[], Columns]] | None:
+        """
+        Return reads of the matching series, *size* each; None unless memory has all of them.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: Too many series match.
+            SamplesNeeded: By a read: by now memory doesn't have all any more.
+
+        """
+        head = self.head
+        if start_ms <= head.horizon_ms or head.may_be_native(self.tenant, selection):
+            return None
+        chosen = head.choose(self.tenant, selection)
+        # Some of them may have no samples in that time: only what is read tells.
+        if not size < len(chosen.labels) <= series_max:
+            return None
+
+        def read(first: int) -> Columns:
+            last = min(first + size, len(chosen.labels))
+            found = head.read_part(chosen, (first, last), start_ms, end_ms)
+            if found is None:
+                raise SamplesNeeded
+            ts, values, offsets = found
+            return Columns(labels=chosen.labels[first:last], ts=ts, values=values, offsets=offsets)
+
+        firsts = range(0, len(chosen.labels), size)
+        return [functools.partial(read, first) for first in firsts]
+
+    @property
+    def widths_ms(self) -> Sequence[int]:
+        """Lengths of the windows that samples are rolled up in, longest first."""
+        return WIDTHS_MS
+
+    def rolled(self, span: Span) -> Iterator[Rows] | None:
+        """
+        Return what samples come to, some series at a time; None where memory has them all.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: Too many series match.
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+        """
+        if span.after_ms >= self.head.horizon_ms:
+            return None
+        return rolled(self.store, self, span)
 
     def _floats(
         self, recent: Recent, selection: Selection, start_ms: int, end_ms: int, series_max: int

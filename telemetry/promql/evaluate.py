@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.promql import aggregate, binary, kernels, nodes, selecting
+from telemetry.promql import aggregate, binary, kernels, nodes, pieces, rolled, selecting
 from telemetry.promql.durations import resolved
 from telemetry.promql.errors import bad_query, query_failed
 from telemetry.promql.functions.table import FUNCTIONS
@@ -105,7 +105,7 @@ class Evaluator:
             case nodes.String():
                 return Text(value=node.value)
             case nodes.Selector():
-                return self.selected(node).vector
+                return rolled.selected(self, node) or self.selected(node).vector
             case nodes.Range():
                 return self._windows(node)
             case nodes.Subquery():
@@ -114,7 +114,7 @@ class Evaluator:
                 inner = self.value(node.expr)
                 return binary.negate(inner) if node.op == "-" else inner
             case nodes.Call():
-                return FUNCTIONS[node.name].apply(self, node)
+                return self._called(node)
             case nodes.Aggregate():
                 return aggregate.aggregate(self, node)
             case nodes.Binary():
@@ -168,7 +168,7 @@ class Evaluator:
 
     def selected(self, node: nodes.Selector) -> Selected:
         """Return each step's newest samples, when they were taken and when they began."""
-        ends = self._ends(node.when)
+        ends = self.ends(node.when)
         lookback = self.query.lookback_ms
         reach = lookback if node.edge is Edge.SMOOTHED else 0
         columns = self._select(node, int(ends[0]) - lookback + 1, int(ends[-1]) + reach)
@@ -177,8 +177,13 @@ class Evaluator:
             return selecting.smoothed(self, node, columns, ends, lookback)
         return selecting.latest(columns, ends, lookback)
 
+    def _called(self, node: nodes.Call) -> Value:
+        apply = FUNCTIONS[node.name].apply
+        found = rolled.called(self, node) or pieces.called(self, node, apply)
+        return apply(self, node) if found is None else found
+
     def _windows(self, node: nodes.Range) -> Windows:
-        ends = self._ends(node.selector.when)
+        ends = self.ends(node.selector.when)
         range_ms = self.query.ms(node.length, positive=True)
         edge = node.selector.edge
         reach = self.query.lookback_ms if edge else 0
@@ -203,7 +208,7 @@ class Evaluator:
         return only(windows, ~gone) if gone.any() else windows
 
     def _subquery(self, node: nodes.Subquery) -> Windows:
-        ends = self._ends(node.when)
+        ends = self.ends(node.when)
         range_ms = self.query.ms(node.length, positive=True)
         step = self.query.subquery_step_ms
         if node.step != 0:
@@ -234,7 +239,8 @@ class Evaluator:
             pool=None if inner.native is None else forgotten(inner.native.pool),
         )
 
-    def _ends(self, when: nodes.When) -> Ints:
+    def ends(self, when: nodes.When) -> Ints:
+        """Return which time a selector looks at, at each step."""
         offset_ms = self.query.ms(when.offset)
         match when.at:
             case None:

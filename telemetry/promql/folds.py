@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from telemetry.promql import parts
 from telemetry.promql.kernels import Bools, Floats, Ints, compiled, kahan
 
 
@@ -136,20 +137,41 @@ def _extreme(fold: int, ts: Ints, values: Floats, first: int, stop: int) -> floa
     return float(best if fold <= 3 else when / 1000.0)
 
 
-@compiled
 def fold_groups(
     fold: int, values: Floats, present: Bools, group: Ints, groups: int
 ) -> tuple[Floats, Bools]:
     """Return *fold* over the series of each group, step by step, in the order of series."""
-    series, steps = values.shape
-    count = np.zeros((groups, steps))
-    total = np.zeros((groups, steps))
-    mean = np.zeros((groups, steps))
-    c = np.zeros((groups, steps))
-    incremental = np.zeros((groups, steps), np.bool_)
-    for s in range(series):
+    shape = (groups, values.shape[1])
+    total, count, mean, lost = (np.zeros(shape) for _ in range(4))
+    incremental = np.zeros(shape, np.bool_)
+
+    def some(steps: slice) -> None:
+        _fold_steps(
+            fold, values, present, group, total, count, mean, lost, incremental,
+            steps.start, steps.stop,
+        )  # fmt: skip
+
+    parts.run(some, values.shape[1], values.size)
+    return total, count > 0
+
+
+@compiled
+def _fold_steps(  # noqa: PLR0917 - numba's functions take positions
+    fold: int,
+    values: Floats,
+    present: Bools,
+    group: Ints,
+    total: Floats,
+    count: Floats,
+    mean: Floats,
+    c: Floats,
+    incremental: Bools,
+    first: int,
+    stop: int,
+) -> None:
+    for s in range(values.shape[0]):
         g = group[s]
-        for t in range(steps):
+        for t in range(first, stop):
             if not present[s, t]:
                 continue
             x = values[s, t]
@@ -184,17 +206,15 @@ def fold_groups(
                     c[g, t] /= n - 1
                 q = (n - 1) / n
                 mean[g, t], c[g, t] = kahan(x / n, q * mean[g, t], q * c[g, t])
-    if fold == 0:
-        total += c
-    elif fold == 1:
-        for g in range(groups):
-            for t in range(steps):
-                if incremental[g, t]:
-                    total[g, t] = mean[g, t] + c[g, t]
-                elif count[g, t] > 0:
-                    total[g, t] = total[g, t] / count[g, t] + c[g, t] / count[g, t]
-    elif fold == 4:
-        total = count.copy()
-    elif fold == 5:
-        total /= count
-    return total, count > 0
+    for g in range(total.shape[0]):
+        for t in range(first, stop):
+            if fold == 0:
+                total[g, t] += c[g, t]
+            elif fold == 1 and incremental[g, t]:
+                total[g, t] = mean[g, t] + c[g, t]
+            elif fold == 1 and count[g, t] > 0:
+                total[g, t] = total[g, t] / count[g, t] + c[g, t] / count[g, t]
+            elif fold == 4:
+                total[g, t] = count[g, t]
+            elif fold == 5:
+                total[g, t] /= count[g, t]

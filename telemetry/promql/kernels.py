@@ -202,7 +202,7 @@ def extrapolated(  # noqa: PLR0917 - numba's functions take positions
                 ts[first] - left,
                 ends[t] - ts[last],
             )
-        _stretch(change, lowest, gaps, sampled, before, behind, is_counter, seconds, out[s])
+        stretch(change, lowest, gaps, sampled, before, behind, is_counter, seconds, out[s])
         if has_starts:
             for t in range(steps):
                 if begun[t] >= 0:
@@ -226,7 +226,7 @@ def _stretch_right(sampled_ms: float, until_ms: float, gap_ms: float) -> float:
 
 
 @compiled
-def _stretch(  # noqa: PLR0917 - numba's functions take positions
+def stretch(  # noqa: PLR0917 - numba's functions take positions
     change: Floats,
     lowest: Floats,
     gaps: Floats,

@@ -24,6 +24,9 @@ class QueryLimits:
     samples_max: int = 20_000_000
     """Samples read plus cells of results, all nodes together."""
 
+    rows_max: int = 200_000_000
+    """Roll-ups read, all nodes together; a few series' at a time are in memory."""
+
     window_samples_max: int = 2_000_000_000
     """Samples in all windows of one function, those in several windows as often: its work."""
 
@@ -50,6 +53,7 @@ class Budget:
     """Set by whoever no longer wants the answer."""
 
     samples: int = 0
+    rolled: int = 0
     deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,21 @@ class Budget:
             raise query_timed_out(
                 "The query timed out; ask for less.",
                 timeout_s=f"{self.limits.timeout.total_seconds():g}",
+            )
+
+    def rows(self, rows: int) -> None:
+        """
+        Account for so many roll-ups more.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: They are more than one query may read.
+
+        """
+        self.rolled += rows
+        if self.rolled > self.limits.rows_max:
+            raise query_too_large(
+                "The query would read too many roll-ups; ask for fewer series or a shorter range.",
+                rows_max=str(self.limits.rows_max),
             )
 
     def windows(self, samples: int) -> None:

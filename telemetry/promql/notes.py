@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from telemetry.promql.values import Vector, Windows
 
 
+_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 MIXED_SCHEMAS = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name"
 
 
@@ -85,6 +86,17 @@ def mixed(ev: Evaluator, of: Vector | Windows, where: Bools, at: int) -> None:
     for name in _names(of, where):
         text = "encountered a mix of histograms and floats for metric name"
         ev.query.warn(f"{text} {quoted(name)}", at)
+
+
+def doubtful_counters(ev: Evaluator, of: Vector, at: int) -> None:
+    """Say which metrics that have a value don't have the name of a counter."""
+    for name in _names(of, of.present):
+        if name and not name.endswith(_COUNTER_SUFFIXES):
+            ev.query.inform(
+                "metric might not be a counter, name does not end in "
+                f'_total/_sum/_count/_bucket: "{name}"',
+                at,
+            )
 
 
 def ignored_in_range(ev: Evaluator, of: Windows, where: Bools, at: int) -> None:

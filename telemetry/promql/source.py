@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from telemetry.promql.kernels import Floats, Ints
     from telemetry.promql.labels import Labels
@@ -60,6 +62,82 @@ class Source(Protocol):
         Series without a sample in that time may be left out. No two have equal labels.
 
         Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
+
+        """
+        ...
+
+
+class SamplesNeeded(Exception):
+    """What was begun can't be ended so: the samples must be selected as a whole."""
+
+
+@runtime_checkable
+class PiecewiseSource(Protocol):
+    """A source that can be read some series at a time, by several threads at once."""
+
+    def pieces(
+        self, selection: Selection, start_ms: int, end_ms: int, size: int, series_max: int
+    ) -> Sequence[Callable[[], Columns]] | None:
+        """
+        Return reads of what `select` returns, each of *size* series at most.
+
+        None: they must be selected as a whole. No piece has native histograms.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
+            SamplesNeeded: By a read: they must be selected as a whole after all.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Which roll-ups are asked for: all that lie within `(after_ms, until_ms]`."""
+
+    selection: Selection
+    after_ms: int
+    until_ms: int
+    widest_ms: int
+    """One of the source's widths: wider rows would be cut by the edges of windows."""
+
+    columns: tuple[str, ...]
+    """Of `rolls.WHOLE` and `rolls.REAL`."""
+
+    series_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Roll-ups of some series, one series behind the other, each by rising time."""
+
+    labels: Sequence[Labels]
+    offsets: Ints
+    end_ms: Ints
+    """The last instant that counts to a row; it never lies beyond the end of its span."""
+
+    columns: Mapping[str, NDArray[Any]]
+
+
+@runtime_checkable
+class RollingSource(Protocol):
+    """A source that knows what samples come to in windows of its own. On worker threads."""
+
+    @property
+    def widths_ms(self) -> Sequence[int]:
+        """Lengths of its windows, longest first; they end at multiples of it."""
+        ...
+
+    def rolled(self, span: Span) -> Iterator[Rows] | None:
+        """
+        Return the rows that samples in *span* come to, some series at a time.
+
+        None: it is better answered from the samples. At either end of the span, and where roll-ups
+        aren't made yet, rows are made of samples there and then.
+
+        Raises:
+            SamplesNeeded: While reading: they don't give the answer that samples give.
             InvalidInput: QUERY_TOO_LARGE: More than *series_max* series match.
 
         """

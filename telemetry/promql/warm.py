@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from telemetry.promql import rolls
 from telemetry.promql.engine import Engine
 from telemetry.promql.labels import make
-from telemetry.promql.source import Columns
+from telemetry.promql.source import Columns, Rows
+from telemetry.promql.values import stale
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from telemetry.promql.source import Span
 
 
 _QUERIES = (
@@ -33,8 +43,32 @@ class _OneSeries:
         )
 
 
+class _Rolled(_OneSeries):
+    """The same, rolled up."""
+
+    widths_ms = (1_000,)
+
+    def rolled(self, span: Span) -> Iterator[Rows]:
+        of = self.select(None, 0, 0, series_max=1)
+        begins, whole, real = rolls.roll(of.ts, of.values, stale(of.values), of.offsets, 1_000)
+        columns = dict(zip((*rolls.WHOLE, *rolls.REAL), (*whole, *real), strict=True))
+        yield Rows(
+            labels=of.labels,
+            offsets=begins,
+            end_ms=columns["end_ms"],
+            columns={name: columns[name] for name in span.columns},
+        )
+
+
 def warm() -> None:
     """Run a few queries over next to nothing. Some seconds the first time on a machine."""
     engine = Engine(source=_OneSeries())
     for query in _QUERIES:
         engine.range(query, 0, 2_000, 1_000)
+
+
+def warm_rolled() -> None:
+    """Run a few over roll-ups, which only long ranges need."""
+    rolled = Engine(source=_Rolled())
+    for query in _QUERIES[:2]:
+        rolled.range(query, 0, 2_000, 1_000)

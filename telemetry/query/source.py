@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import TimeoutError as WaitedTooLong
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.promql.errors import query_timed_out, query_too_large
 from telemetry.promql.source import Columns
 from telemetry.query.joining import joined, natives
+from telemetry.query.rolling import NATIVE, WIDTHS_MS, rolled
 from telemetry.store.model import Matcher, MatchOp, Series
 
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator, Sequence
+    from concurrent.futures import Future
     from datetime import timedelta
 
     from telemetry.promql import matchers
     from telemetry.promql.labels import Labels
+    from telemetry.promql.source import Rows, Span
     from telemetry.store.reader import Reader
 
-
-NATIVE = "exponential"
-"""The kind of series that have native histograms."""
+    _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +63,50 @@ class StoreSource:
         """
         return self._wait(self._read_natives(selection, start_ms, end_ms, series_max))
 
-    def _wait(self, coroutine: Coroutine[None, None, Columns]) -> Columns:
-        reading = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+    @property
+    def widths_ms(self) -> Sequence[int]:
+        """Lengths of the windows that samples are rolled up in, longest first."""
+        return WIDTHS_MS
+
+    def rolled(self, span: Span) -> Iterator[Rows] | None:
+        """
+        Return what samples come to, some series at a time; None where it isn't rolled up.
+
+        Raises:
+            InvalidInput: QUERY_TOO_LARGE: Too many series match.
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+        """
+        return rolled(self, self, span)
+
+    def rollable(
+        self, selection: matchers.Selection, series_max: int
+    ) -> tuple[int, Sequence[Series]]:
+        """Return until when there are roll-ups, and the matching series; raises as `rolled`."""
+        return self._wait(self._rollable(selection, series_max))
+
+    def result(self, reading: Future[_T]) -> _T:
+        """
+        Wait for a read that is under way on the loop.
+
+        Raises:
+            Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+        """
         try:
             return reading.result(self.timeout.total_seconds())
         except WaitedTooLong:
             reading.cancel()
             raise query_timed_out("The store took too long; ask for less.") from None
+
+    def _wait(self, coroutine: Coroutine[None, None, _T]) -> _T:
+        return self.result(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+
+    async def _rollable(
+        self, selection: matchers.Selection, series_max: int
+    ) -> tuple[int, Sequence[Series]]:
+        until_ms = await self.reader.rolled_until()
+        return until_ms, await self._matching(selection, series_max) if until_ms else ()
 
     async def _read(
         self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from meshkit.errors import InvalidInput
 from telemetry.filters.fields import LOGS
 from telemetry.filters.sql import condition
@@ -23,13 +21,13 @@ from telemetry.store.model import (
     Matcher,
     MatchOp,
     MetricFamily,
-    Samples,
     Series,
     Span,
     SpanEvent,
     SpanLink,
 )
-from telemetry.store.rollups import read_rollups
+from telemetry.store.rolled import read_rollups, rolled_until
+from telemetry.store.samples import read_samples
 from telemetry.store.sessions import READ_BOUNDS, Sessions, quote
 from telemetry.store.values import readable, readable_text
 
@@ -37,16 +35,11 @@ from telemetry.store.values import readable, readable_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.histograms import HistogramSamples, StoredExemplar
-    from telemetry.store.model import Limits
-    from telemetry.store.rollups import Rolled
+    from telemetry.store.model import Limits, Samples
+    from telemetry.store.rolled import Found, Stretch
 
-_ROW = np.dtype(
-    [("metric", "<u8"), ("id", "<u8"), ("ts_ms", "<i8"), ("value", "<f8"), ("start_ms", "<i8")]
-)
 LOG_COLUMNS = (
     "toUnixTimestamp64Nano(time), service, instance, severity, severity_text, event, body,"
     " hex(trace_id), hex(span_id), scope, attributes, resource"
@@ -111,20 +104,9 @@ class Reader:
         bounds: Limits = READ_BOUNDS,
     ) -> Samples:
         """Return the samples of *series* from *start_ms* to *end_ms*, both inclusive."""
-        if not series:
-            return _no_samples(0)
-        metrics = sorted({metric for one in series for metric, _ in one.keys})
-        ids = np.fromiter((key for one in series for _, key in one.keys), np.uint64)
-        owners = np.repeat(np.arange(len(series)), [len(one.keys) for one in series])
-        answer = await self._sessions.query(
-            "SELECT metric, series_id, ts_ms, number, start_ms FROM samples"
-            f" WHERE metric IN ({_list(metrics)}) AND series_id IN ({_list(ids.tolist())})"
-            f" AND ts_ms BETWEEN {start_ms} AND {end_ms}"
-            " ORDER BY metric, series_id, ts_ms, segment",
-            "RowBinary",
-            bounds,
+        return await read_samples(
+            self._sessions, series, start_ms=start_ms, end_ms=end_ms, bounds=bounds
         )
-        return _columns(np.frombuffer(answer, _ROW), ids, owners, len(series))
 
     async def read_histograms(
         self,
@@ -145,13 +127,15 @@ class Reader:
         """Return the exemplars of *series* in that time, by series and rising time."""
         return await read_exemplars(self._sessions, series, start_ms=start_ms, end_ms=end_ms)
 
+    async def rolled_until(self) -> int:
+        """Return until when samples are rolled up, Unix milliseconds; 0: none are."""
+        return await rolled_until(self._sessions)
+
     async def read_rollups(
-        self, series: Sequence[Series], *, step_ms: int, start_ms: int, end_ms: int
-    ) -> Rolled:
-        """Return what *series* come to in windows of five minutes or an hour; see `rollups`."""
-        return await read_rollups(
-            self._sessions, series, step_ms=step_ms, start_ms=start_ms, end_ms=end_ms
-        )
+        self, series: Sequence[Series], spans: Sequence[Stretch], columns: Sequence[str]
+    ) -> Found:
+        """Return *columns* of what *series* come to in *spans*; see `rollups`."""
+        return await read_rollups(self._sessions, series, spans, columns)
 
     async def label_names(self, matchers: Sequence[Matcher] = (), *, tenant: str = "") -> list[str]:
         """Return the names of all labels of the matching series, sorted."""
@@ -343,44 +327,7 @@ def _label(name: str) -> str:
     return "name" if name == "__name__" else f"labels[{quote(name)}]"
 
 
-def _list(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
-
-
 def _bytes(text: str) -> bytes:
     """Return an id from *text*; one of zeros only is none."""
     raw = bytes.fromhex(text)
     return raw if any(raw) else b""
-
-
-def _no_samples(series: int) -> Samples:
-    return Samples(
-        offsets=np.zeros(series + 1, np.int64),
-        ts_ms=np.zeros(0, np.int64),
-        values=np.zeros(0, np.float64),
-        starts_ms=np.zeros(0, np.int64),
-    )
-
-
-def _columns(
-    rows: NDArray[np.void], ids: NDArray[np.uint64], owners: NDArray[np.int64], series: int
-) -> Samples:
-    """Order *rows* by the series they belong to and drop repeated times, keeping the last."""
-    if not len(rows):
-        return _no_samples(series)
-    by_id = np.argsort(ids, kind="stable")
-    owner = owners[by_id][np.searchsorted(ids[by_id], rows["id"])]
-    ts_ms, values, starts = rows["ts_ms"], rows["value"], rows["start_ms"]
-    rising = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (ts_ms[1:] >= ts_ms[:-1]))
-    if not rising.all():
-        order = np.lexsort((ts_ms, owner))
-        owner, ts_ms, values, starts = owner[order], ts_ms[order], values[order], starts[order]
-    last = np.ones(len(owner), bool)
-    last[:-1] = (owner[1:] != owner[:-1]) | (ts_ms[1:] != ts_ms[:-1])
-    owner, ts_ms, values, starts = owner[last], ts_ms[last], values[last], starts[last]
-    return Samples(
-        offsets=np.searchsorted(owner, np.arange(series + 1)).astype(np.int64),
-        ts_ms=np.ascontiguousarray(ts_ms),
-        values=np.ascontiguousarray(values),
-        starts_ms=np.ascontiguousarray(starts),
-    )

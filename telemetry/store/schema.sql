@@ -160,8 +160,10 @@ CREATE TABLE IF NOT EXISTS roll_5m
     last      Float64 CODEC(Delta(8), ZSTD(1)),
     first_ms  Int64   CODEC(Delta(8), ZSTD(1)),
     last_ms   Int64   CODEC(Delta(8), ZSTD(1)),
-    increase  Float64 CODEC(ZSTD(1)) COMMENT 'since the last sample before the window; resets counted',
+    increase  Float64 CODEC(ZSTD(1)) COMMENT 'from first to last; resets counted',
     resets    UInt64  CODEC(T64, ZSTD(1)),
+    fell      Float64 CODEC(ZSTD(1)) COMMENT 'sum of the values before the resets',
+    ended     Bool    CODEC(ZSTD(1)) COMMENT 'the newest sample said that the series ended',
     version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
@@ -184,8 +186,10 @@ CREATE TABLE IF NOT EXISTS roll_1h
     last      Float64 CODEC(Delta(8), ZSTD(1)),
     first_ms  Int64   CODEC(Delta(8), ZSTD(1)),
     last_ms   Int64   CODEC(Delta(8), ZSTD(1)),
-    increase  Float64 CODEC(ZSTD(1)) COMMENT 'since the last sample before the window; resets counted',
+    increase  Float64 CODEC(ZSTD(1)) COMMENT 'from first to last; resets counted',
     resets    UInt64  CODEC(T64, ZSTD(1)),
+    fell      Float64 CODEC(ZSTD(1)) COMMENT 'sum of the values before the resets',
+    ended     Bool    CODEC(ZSTD(1)) COMMENT 'the newest sample said that the series ended',
     version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(version)
@@ -194,7 +198,7 @@ ORDER BY (metric, series_id, end_ms)
 TTL toDateTime(intDiv(end_ms, 1000), 'UTC') + INTERVAL 400 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- How far roll-ups are made, and which segment was the newest then.
+-- How far roll-ups are made, and which segment was the newest then. `one` says what rows hold.
 CREATE TABLE IF NOT EXISTS rolled
 (
     one      UInt8,
@@ -207,6 +211,12 @@ ORDER BY one
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Stores of earlier versions.
+ALTER TABLE roll_5m ADD COLUMN IF NOT EXISTS fell Float64 CODEC(ZSTD(1)) AFTER resets,
+    ADD COLUMN IF NOT EXISTS ended Bool CODEC(ZSTD(1)) AFTER fell;
+
+ALTER TABLE roll_1h ADD COLUMN IF NOT EXISTS fell Float64 CODEC(ZSTD(1)) AFTER resets,
+    ADD COLUMN IF NOT EXISTS ended Bool CODEC(ZSTD(1)) AFTER fell;
+
 ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3,
     'histogram' = 4, 'summary' = 5, 'exponential' = 6, 'unknown' = 7);
 

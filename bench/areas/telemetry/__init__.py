@@ -23,6 +23,7 @@ ROOMS: tuple[str, ...] = (
     "restart",
     "crash",
     "promql",
+    "rollups",
     "trends",
     "alerts",
     "dashboards",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from telemetry.promql import edges, folds, kernels, notes, parts, windows
-from telemetry.promql import labels as lb
 from telemetry.promql.native import rates
 from telemetry.promql.nodes import Edge
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from telemetry.promql.kernels import Bools, Floats, Ints
     from telemetry.promql.nodes import Call
     from telemetry.promql.values import Value, Windows
-
-_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
 def rate(ev: Evaluator, call: Call) -> Value:
@@ -49,7 +46,7 @@ def _extrapolated(ev: Evaluator, call: Call, *, is_counter: bool, is_rate: bool)
     if apart is not None:
         present &= ~apart.mixed
     if is_counter:
-        _doubt_counters(ev, call, given, present)
+        notes.doubtful_counters(ev, windows.result(given, values, present), call.args[0].at)
     if apart is None:
         return windows.result(given, values, present)
     lo, hi = apart.native_lo, np.where(apart.mixed, apart.native_lo, apart.native_hi)
@@ -90,18 +87,6 @@ def _stretched(
     return values, present
 
 
-def _doubt_counters(ev: Evaluator, call: Call, of: Windows, present: Bools) -> None:
-    sampled = np.flatnonzero(present.any(axis=1)).tolist()
-    names = {lb.get(of.labels[i], lb.NAME) for i in sampled}
-    for name in sorted(names):
-        if name and not name.endswith(_COUNTER_SUFFIXES):
-            ev.query.inform(
-                "metric might not be a counter, name does not end in "
-                f'_total/_sum/_count/_bucket: "{name}"',
-                call.args[0].at,
-            )
-
-
 def irate(ev: Evaluator, call: Call) -> Value:
     return _instantaneous(ev, call, is_rate=True)
 
@@ -125,7 +110,7 @@ def _instantaneous(ev: Evaluator, call: Call, *, is_rate: bool) -> Value:
         notes.mixed(ev, of, mixed, call.args[0].at)
     values, present = kernels.instantaneous(of.ts, of.values, windows.starts(of), last, is_rate)
     if is_rate:
-        _doubt_counters(ev, call, of, present)
+        notes.doubtful_counters(ev, windows.result(of, values, present), call.args[0].at)
     if of.histogram is None or of.pool is None:
         return windows.result(of, values, present)
     pool, rows, flags = rates.instantaneous(

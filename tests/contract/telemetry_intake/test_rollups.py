@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from telemetry.store.model import STALE_NAN_BITS, Series
-from telemetry.store.rollups import COARSE_MS, FINE_MS, Roller, read_rollups
+from telemetry.store.rolled import Stretch, read_rollups
+from telemetry.store.rollups import COARSE_MS, FINE_MS, Roller
 from telemetry.store.sessions import Sessions
 
 
@@ -41,30 +42,28 @@ async def insert(sessions, samples, segment):
     )
 
 
+COLUMNS = ("count", "sum", "min", "max", "first", "last", "first_ms", "last_ms", "resets", "fell")
+
+
 def expected(samples, step_ms):
-    """End of each window to (count, sum, min, max, first, last, increase, resets)."""
-    ordered = sorted(samples)
+    """End of each window to what `COLUMNS` are."""
     found = {}
-    for number, (at, value) in enumerate(ordered):
+    for at, value in sorted(samples):
         end = -(-at // step_ms) * step_ms
-        before_at, before = ordered[number - 1] if number else (0, 0.0)
-        follows = before_at >= at - 300_000
-        reset = follows and value < before
-        grown = 0.0 if not follows else value if reset else value - before
-        one = found.setdefault(end, [0, 0.0, np.inf, -np.inf, value, value, 0.0, 0])
+        one = found.setdefault(end, [0, 0.0, np.inf, -np.inf, value, value, at, at, 0, 0.0])
+        if value < one[5]:
+            one[8], one[9] = one[8] + 1, one[9] + one[5]
         one[0] += 1
         one[1] += value
         one[2], one[3] = min(one[2], value), max(one[3], value)
-        one[5] = value
-        one[6] += grown
-        one[7] += reset
+        one[5], one[7] = value, at
     return found
 
 
-async def rolled(sessions, step_ms):
-    found = await read_rollups(sessions, [SERIES], step_ms=step_ms, start_ms=0, end_ms=2**50)
-    columns = ("count", "sum", "min", "max", "first", "last", "increase", "resets")
-    rows = zip(*(getattr(found, name).tolist() for name in columns), strict=True)
+async def rolled(sessions, step_ms, columns=COLUMNS):
+    span = Stretch(step_ms=step_ms, after_ms=0, until_ms=2**50)
+    found = await read_rollups(sessions, [SERIES], [span], columns)
+    rows = zip(*(found.columns[name].tolist() for name in columns), strict=True)
     return dict(zip(found.end_ms.tolist(), map(list, rows), strict=True))
 
 
@@ -115,6 +114,36 @@ async def test_only_windows_that_are_over_are_rolled_up_and_markers_count_for_no
     await roller.roll()
 
     assert before == {}
-    assert await rolled(sessions, FINE_MS) == {
-        BASE_MS + FINE_MS: [1, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0]
+    columns = ("count", "sum", "min", "max", "last_ms", "ended")
+    assert await rolled(sessions, FINE_MS, columns) == {
+        BASE_MS + FINE_MS: [1, 1.0, 1.0, 1.0, BASE_MS + 1, 1]
     }
+
+
+async def test_what_was_there_before_there_were_roll_ups_is_rolled_up(sessions):
+    month = 30 * 24 * COARSE_MS
+    await insert(sessions, [(BASE_MS - month + 1, 3.0), (BASE_MS - month + 2, 1.0)], 1)
+
+    await Roller(sessions, clock=lambda: BASE_MS / 1000).roll()
+
+    columns = ("count", "first", "last", "resets", "fell")
+    wanted = [2, 3.0, 1.0, 1, 3.0]
+    assert await rolled(sessions, FINE_MS, columns) == {BASE_MS - month + FINE_MS: wanted}
+    assert await rolled(sessions, COARSE_MS, columns) == {BASE_MS - month + COARSE_MS: wanted}
+
+
+async def test_values_that_are_no_numbers_are_rolled_up_as_promql_takes_them(sessions):
+    await insert(sessions, [(BASE_MS + 1, 2.0), (BASE_MS + 3, 1.0)], 1)
+    await sessions.insert(
+        "INSERT INTO samples (metric, series_id, ts_ms, value, segment)"
+        f" VALUES (1, 7, {BASE_MS + 2}, nan, 1), (1, 7, {BASE_MS + FINE_MS + 2}, nan, 1)"
+    )
+
+    await Roller(sessions, clock=lambda: BASE_MS / 1000 + 7200).roll()
+
+    columns = ("min", "max", "sum", "resets")
+    fine = await rolled(sessions, FINE_MS, columns)
+    assert fine[BASE_MS + FINE_MS] == pytest.approx([1.0, 2.0, np.nan, 0], nan_ok=True)
+    assert fine[BASE_MS + 2 * FINE_MS] == pytest.approx([np.nan] * 3 + [0], nan_ok=True)
+    coarse = await rolled(sessions, COARSE_MS, columns)
+    assert coarse[BASE_MS + COARSE_MS] == pytest.approx([1.0, 2.0, np.nan, 0], nan_ok=True)

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from meshkit.errors import InvalidInput
 from telemetry.head.extract import Columns as Taken
-from telemetry.head.head import NEVER, Head
+from telemetry.head.head import Head
+from telemetry.head.recent import NEVER
 from telemetry.head.source import HeadSource
 from telemetry.promql.labels import make
 from telemetry.promql.matchers import Matcher, MatchOp, selected
-from telemetry.promql.source import Columns
+from telemetry.promql.source import Columns, SamplesNeeded
 
 
 STALE = float(np.array([0x7FF0000000000002], np.uint64).view(np.float64)[0])
@@ -213,3 +214,51 @@ def test_a_selection_of_too_many_series_is_refused():
     head.take(columns([(one, 5, 1.0) for one in SERIES]))
     with pytest.raises(InvalidInput, match="too many series"):
         head.read("", SELECTIONS[2], 0, 10, series_max=2)
+
+
+def test_a_mark_is_another_once_samples_of_its_own_have_come():
+    head = Head(1 << 20)
+    assert head.mark("", SELECTIONS) is None
+    head.begin(0)
+    for series_id in (11, 14):
+        head.name((1, series_id), "", SERIES[series_id])
+    own, other = SELECTIONS[0], SELECTIONS[3][1:]
+    marks = head.mark("", [own]), head.mark("", [other])
+
+    head.take(columns([(11, 5, 1.0)]))
+    assert head.mark("", [own]) != marks[0]
+    assert head.mark("", [other]) == marks[1]
+    before = head.mark("", [own])
+    # As many as fill a block, and one that comes late.
+    for at in (*range(6, 40), 3):
+        head.take(columns([(11, at, 1.0)]))
+        assert head.mark("", [own]) != before
+        before = head.mark("", [own])
+    head.name((1, 12), "", SERIES[12])
+    head.take(columns([(12, 50, 1.0)]))
+    assert head.mark("", [own]) != before
+    assert head.mark("", [other]) == marks[1]
+
+    head.know_native("", "a")
+    assert head.mark("", [own]) is None
+    assert head.mark("", [other]) == marks[1]
+
+
+def test_what_is_read_in_pieces_is_what_is_read_at_once():
+    head = named(Head(1 << 20))
+    head.begin(0)
+    rows = [(series_id, at, float(at)) for at in range(1, 50) for series_id in SERIES]
+    head.take(columns(rows))
+    source = HeadSource(head=head, store=Everything(), tenant="")
+
+    for selection in SELECTIONS[2:]:
+        reads = source.pieces(selection, 10, 30, 1, 10)
+        pieces = [as_dict(read()) for read in reads]
+        whole = source.select(selection, 10, 30, series_max=10)
+        assert {labels: of for one in pieces for labels, of in one.items()} == as_dict(whole)
+        assert max(map(len, pieces)) == 1
+    assert source.pieces(SELECTIONS[2], 10, 30, 1, 2) is None
+    assert source.pieces(SELECTIONS[2], 0, 30, 1, 10) is None
+    head.free(20)
+    with pytest.raises(SamplesNeeded):
+        reads[0]()

@@ -6,5 +6,5 @@ from telemetry.promql.warm import warm
 
 def test_warming_compiles_what_dashboards_ask_most():
     warm()
-    for kernel in (kernels.extrapolated, kernels.latest, kernels.bounds, folds.fold_groups):
+    for kernel in (kernels.extrapolated, kernels.latest, kernels.bounds, folds._fold_steps):
         assert kernel.signatures

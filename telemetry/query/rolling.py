@@ -1,0 +1,265 @@
+"""Roll-ups as the evaluator takes them: of the store, and at the edges made of samples."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from telemetry.promql import rolls
+from telemetry.promql.kernels import compiled
+from telemetry.promql.source import Rows, SamplesNeeded
+from telemetry.promql.values import offsets_of, stale
+from telemetry.store.rolled import Stretch
+from telemetry.store.rollups import COARSE_MS, FINE_MS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from telemetry.promql.kernels import Bools, Ints
+    from telemetry.promql.labels import Labels
+    from telemetry.promql.source import Columns, Source, Span
+    from telemetry.query.source import StoreSource
+    from telemetry.store.model import Series
+    from telemetry.store.rolled import Found
+
+NATIVE = "exponential"
+"""The kind of series that have native histograms, which aren't rolled up."""
+
+WIDTHS_MS = (COARSE_MS, FINE_MS)
+
+_ROWS_AT_ONCE = 2_000_000
+"""Rows that are read, and evaluated, at once; twice as many are under way meanwhile."""
+
+_AHEAD = 2
+
+_TIMES = ("first_ms", "last_ms")
+
+
+def rolled(store: StoreSource, samples: Source, span: Span) -> Iterator[Rows] | None:
+    """
+    Return the rows of *span*; None where no roll-ups lie in it.
+
+    Args:
+        samples: What the edges of the span are read from, and what isn't rolled up yet.
+
+    Raises:
+        InvalidInput: QUERY_TOO_LARGE: More series match than may.
+        Unavailable: QUERY_TIMED_OUT: The store took too long.
+
+    """
+    until_ms, series = store.rollable(span.selection, span.series_max)
+    first = _up(span.after_ms, FINE_MS)
+    last = min(until_ms, span.until_ms // FINE_MS * FINE_MS)
+    if first >= last or any(one.kind == NATIVE for one in series):
+        return None
+    edges = []
+    for begin, end in ((span.after_ms, first), (last, span.until_ms)):
+        if begin < end:
+            found = samples.select(span.selection, begin + 1, end, series_max=span.series_max)
+            if found.histogram is not None:
+                return None
+            edges.append(_made(found, end))
+    return _chunks(store, span, _tables(first, last, span.widest_ms), series, edges)
+
+
+def _up(at_ms: int, width_ms: int) -> int:
+    return -(-at_ms // width_ms) * width_ms
+
+
+def _tables(after_ms: int, until_ms: int, widest_ms: int) -> list[Stretch]:
+    """Return what is read of each table: the longest windows where they fit."""
+    if widest_ms == FINE_MS:
+        return [Stretch(step_ms=FINE_MS, after_ms=after_ms, until_ms=until_ms)]
+    first, last = _up(after_ms, COARSE_MS), until_ms // COARSE_MS * COARSE_MS
+    if first >= last:
+        return [Stretch(step_ms=FINE_MS, after_ms=after_ms, until_ms=until_ms)]
+    return [
+        Stretch(step_ms=FINE_MS, after_ms=after_ms, until_ms=first),
+        Stretch(step_ms=COARSE_MS, after_ms=first, until_ms=last),
+        Stretch(step_ms=FINE_MS, after_ms=last, until_ms=until_ms),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edge:
+    """Rows made of samples."""
+
+    labels: Sequence[Labels]
+    offsets: Ints
+    columns: Mapping[str, NDArray[Any]]
+
+
+def _made(found: Columns, end_ms: int) -> _Edge:
+    """Return what samples come to; those of the last window, which may be cut, end at *end_ms*."""
+    values = np.require(found.values, np.float64, ["C", "W"])
+    ts, offsets = (np.require(one, np.int64, ["C", "W"]) for one in (found.ts, found.offsets))
+    begins, whole, real = rolls.roll(ts, values, stale(values), offsets, FINE_MS)
+    columns = dict(zip(rolls.WHOLE, whole, strict=True)) | dict(zip(rolls.REAL, real, strict=True))
+    columns["end_ms"] = np.minimum(columns["end_ms"], end_ms)
+    return _Edge(labels=found.labels, offsets=begins, columns=columns)
+
+
+def _chunks(
+    store: StoreSource,
+    span: Span,
+    tables: Sequence[Stretch],
+    series: Sequence[Series],
+    edges: Sequence[_Edge],
+) -> Iterator[Rows]:
+    each = max(1, sum((one.until_ms - one.after_ms) // one.step_ms for one in tables))
+    size = max(1, _ROWS_AT_ONCE // each)
+    parts = [series[i : i + size] for i in range(0, len(series), size)]
+    under_way: deque[tuple[Sequence[Series], Future[Found]]] = deque()
+    try:
+        for part in parts:
+            # Where several ids share their labels, only the times say which row is first.
+            several = any(len(one.keys) > 1 for one in part)
+            columns = (*span.columns, *_TIMES) if several else span.columns
+            reading = store.reader.read_rollups(part, tables, columns)
+            under_way.append((part, asyncio.run_coroutine_threadsafe(reading, store.loop)))
+            if len(under_way) > _AHEAD:
+                yield _rows(store, span, edges, under_way)
+        while under_way:
+            yield _rows(store, span, edges, under_way)
+    finally:
+        for _, future in under_way:
+            future.cancel()
+    known = {one.labels for one in series}
+    new = dict.fromkeys(one for edge in edges for one in edge.labels if one not in known)
+    if new:
+        yield _joined(list(new), None, None, edges, span.columns)
+
+
+def _rows(
+    store: StoreSource,
+    span: Span,
+    edges: Sequence[_Edge],
+    under_way: deque[tuple[Sequence[Series], Future[Found]]],
+) -> Rows:
+    part, future = under_way.popleft()
+    found = store.result(future)
+    owners = np.repeat(np.arange(len(part)), [len(one.keys) for one in part])
+    ids = np.fromiter((key for one in part for _, key in one.keys), np.uint64)
+    by_id = np.argsort(ids, kind="stable")
+    several = owners if len(ids) > len(part) else None
+    return _joined(
+        [one.labels for one in part],
+        (found, ids[by_id], owners[by_id]),
+        several,
+        edges,
+        span.columns,
+    )
+
+
+def _joined(
+    labels: Sequence[Labels],
+    stored: tuple[Found, NDArray[np.uint64], Ints] | None,
+    several: Ints | None,
+    edges: Sequence[_Edge],
+    names: Sequence[str],
+    *,
+    each: bool = False,
+) -> Rows:
+    """Return the rows of some series, of all places, in order; *each* sorted by itself if need be."""
+    names = [*dict.fromkeys(["end_ms", *names, *(_TIMES if several is not None else ())])]
+    owners, starts, lengths, firsts = [], [], [], []
+    tables: list[Mapping[str, NDArray[Any]]] = []
+    size = 0
+    if stored is not None:
+        found, ids, of = stored
+        begin = _pieces(found, each=each or several is not None)
+        owners.append(of[np.searchsorted(ids, found.ids[begin])])
+        starts.append(begin)
+        lengths.append(np.diff(np.append(begin, found.end_ms.size)))
+        firsts.append(found.end_ms[begin])
+        tables.append({"end_ms": found.end_ms, **found.columns})
+        size = found.end_ms.size
+    place = {one: i for i, one in enumerate(labels)}
+    for edge in edges:
+        here = np.array([place.get(one, -1) for one in edge.labels], np.int64)
+        count = np.diff(edge.offsets)
+        kept = np.flatnonzero((here >= 0) & (count > 0))
+        owners.append(here[kept])
+        starts.append(size + edge.offsets[:-1][kept])
+        lengths.append(count[kept])
+        firsts.append(edge.columns["end_ms"][edge.offsets[:-1][kept]])
+        tables.append(edge.columns)
+        size += edge.columns["end_ms"].size
+    owner, first = np.concatenate(owners), np.concatenate(firsts)
+    order = np.lexsort((first, owner))
+    owner, start = owner[order], np.concatenate(starts)[order]
+    length = np.concatenate(lengths)[order]
+    columns = {}
+    for name in names:
+        parts = [table[name] for table in tables]
+        out = np.empty(int(length.sum()), parts[0].dtype if parts else np.int64)
+        rest = np.concatenate(parts[1:]) if len(parts) > 1 else out[:0]
+        _copy(np.ascontiguousarray(parts[0]), rest, start, length, out)
+        columns[name] = out
+    counts = np.zeros(len(labels), np.int64)
+    np.add.at(counts, owner, length)
+    offsets = offsets_of(counts)
+    if several is not None:
+        _check(columns, offsets)
+    elif not each and (np.diff(columns["end_ms"]) <= 0)[_within(offsets)].any():
+        return _joined(labels, stored, several, edges, names, each=True)
+    return Rows(labels=labels, offsets=offsets, end_ms=columns["end_ms"], columns=columns)
+
+
+def _pieces(found: Found, *, each: bool) -> Ints:
+    """Return where runs of one series' rising rows begin; *each* row by itself if they mingle."""
+    if each:
+        return np.arange(found.end_ms.size)
+    apart, hours = np.diff(found.end_ms), found.end_ms % COARSE_MS == 0
+    follows = (apart == FINE_MS) | ((apart == COARSE_MS) & hours[1:])
+    # Between rows that don't follow one another, others may come that stand elsewhere.
+    cut = (found.ids[1:] != found.ids[:-1]) | ~follows
+    begin = np.flatnonzero(cut) + 1
+    return np.concatenate([np.zeros(min(1, found.end_ms.size), np.int64), begin])
+
+
+def _check(columns: Mapping[str, NDArray[Any]], offsets: Ints) -> None:
+    """
+    Look whether the rows of each series follow one another, whichever id they are of.
+
+    Raises:
+        SamplesNeeded: Some overlap: then only the samples say what they come to.
+
+    """
+    first, last, end = columns["first_ms"], columns["last_ms"], columns["end_ms"]
+    same = _within(offsets)
+    if (same & (first[1:] <= last[:-1])).any():
+        raise SamplesNeeded
+    if "ended" in columns:
+        either = (columns["ended"][1:] + columns["ended"][:-1]) > 0
+        if (same & either & (end[1:] == end[:-1])).any():
+            raise SamplesNeeded
+
+
+def _within(offsets: Ints) -> Bools:
+    """Return for each row but the first whether it is of the same series as the one before it."""
+    size = int(offsets[-1])
+    same = np.ones(max(0, size - 1), np.bool_)
+    inner = offsets[1:-1]
+    same[inner[(inner > 0) & (inner < size)] - 1] = False
+    return same
+
+
+@compiled
+def _copy(
+    first: NDArray[Any], rest: NDArray[Any], starts: Ints, lengths: Ints, out: NDArray[Any]
+) -> None:
+    """Put pieces of two arrays, counted through, one behind the other."""
+    at = 0
+    for i in range(starts.size):
+        for j in range(starts[i], starts[i] + lengths[i]):
+            out[at] = first[j] if j < first.size else rest[j - first.size]
+            at += 1

@@ -1,0 +1,105 @@
+"""Roll-ups, read: as much of each table as is asked for, only the columns that are wanted."""
+
+# ruff: noqa: S608 - names of our tables and numbers
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from telemetry.store.model import Limits
+from telemetry.store.rollups import FORMAT, TABLES
+from telemetry.store.samples import column
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from telemetry.store.model import Series
+    from telemetry.store.sessions import Sessions
+
+_BOUNDS = Limits(rows_max=50_000_000, memory_bytes_max=1_500_000_000)
+_WHOLE = frozenset({"first_ms", "last_ms", "count", "resets", "ended"})
+"""Columns of whole numbers; the others are floats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Windows of one length that end in `(after_ms, until_ms]`."""
+
+    step_ms: int
+    """`FINE_MS` or `COARSE_MS`."""
+
+    after_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """
+    Roll-ups as they were read.
+
+    Rows of one series id and table stand together but for a few cuts, each piece by rising time.
+    """
+
+    ids: NDArray[np.uint64]
+    end_ms: NDArray[np.int64]
+    columns: Mapping[str, NDArray[Any]]
+
+
+async def rolled_until(sessions: Sessions) -> int:
+    """Return the end of the last window that is rolled up, Unix milliseconds; 0: none is."""
+    answer = await sessions.query(
+        f"SELECT max(until_ms) FROM rolled WHERE one = {FORMAT}", "TabSeparated"
+    )
+    return int(answer)
+
+
+async def read_rollups(
+    sessions: Sessions, series: Sequence[Series], spans: Sequence[Stretch], columns: Sequence[str]
+) -> Found:
+    """Return *columns* of the roll-ups of *series* in *spans*, which don't overlap."""
+    keys = [key for one in series for key in one.keys]
+    names = [*dict.fromkeys(columns)]
+    spans = [one for one in spans if one.until_ms > one.after_ms]
+    if not keys or not spans:
+        return _found(None, names)
+    wanted = (
+        f"metric IN ({','.join(map(str, sorted({metric for metric, _ in keys})))})"
+        f" AND series_id IN ({','.join(str(one) for _, one in keys)})"
+    )
+    selected = ", ".join(
+        f"{'toInt64' if name in _WHOLE else 'toFloat64'}({name}) AS {name}_" for name in names
+    )
+    answer = await sessions.query(
+        "SELECT * FROM ("
+        + " UNION ALL ".join(
+            f"SELECT series_id, end_ms, {selected} FROM {TABLES[one.step_ms]} FINAL"
+            f" WHERE {wanted} AND end_ms > {one.after_ms} AND end_ms <= {one.until_ms}"
+            for one in spans
+        )
+        + ")",
+        "ArrowStream",
+        _BOUNDS,
+    )
+    return _found(pa.ipc.open_stream(answer).read_all(), names)
+
+
+def _found(table: pa.Table | None, names: Sequence[str]) -> Found:
+    if table is None or not table.num_rows:
+        types = {name: np.int64 if name in _WHOLE else np.float64 for name in names}
+        return Found(
+            ids=np.zeros(0, np.uint64),
+            end_ms=np.zeros(0, np.int64),
+            columns={name: np.zeros(0, kind) for name, kind in types.items()},
+        )
+    return Found(
+        ids=column(table, "series_id"),
+        end_ms=column(table, "end_ms"),
+        columns={name: column(table, f"{name}_") for name in names},
+    )
