@@ -30,12 +30,7 @@ SUITES: Final = (
     *("contract/relay", "contract/edge", "contract/discovery", "contract/changes"),
     *("e2e/test_edge_config.py", "soak/test_bad_configurations.py"),
 )
-LACKS: Final = {
-    "1.38": {
-        "test_explain_predicts_what_envoy_does": "Explain models 1.39 and newer: 1.38 says otherwise "
-        "why some calls to what can't be reached failed",
-    },
-}
+LACKS: Final[dict[str, dict[str, str]]] = {}
 """By version, tests that don't hold there, and why."""
 
 
