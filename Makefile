@@ -106,6 +106,7 @@ SUITES := \
   contract/telemetry_query \
   contract/telemetry_dashboards \
   contract/telemetry_trends \
+  contract/telemetry_store \
   contract/telemetry_traces \
   contract/client
 # Short slices of the suites that take hours.

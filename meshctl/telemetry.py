@@ -11,6 +11,7 @@ import grpc.aio
 
 from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
+    backup_service_pb2_grpc,
     dashboard_service_pb2_grpc,
     forecast_service_pb2_grpc,
     incident_service_pb2_grpc,
@@ -43,6 +44,7 @@ class Telemetry:
             ],
         )
         self.alerts = alert_service_pb2_grpc.AlertServiceStub(self._channel)
+        self.backups = backup_service_pb2_grpc.BackupServiceStub(self._channel)
         self.dashboards = dashboard_service_pb2_grpc.DashboardServiceStub(self._channel)
         self.forecasts = forecast_service_pb2_grpc.ForecastServiceStub(self._channel)
         self.incidents = incident_service_pb2_grpc.IncidentServiceStub(self._channel)

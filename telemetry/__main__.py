@@ -1,4 +1,4 @@
-"""`python -m telemetry serve | check-config`, and `deadman`, which watches that it does."""
+"""`python -m telemetry serve | check-config`, `restore`, and `deadman`, which watches that it serves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def main(argv: list[str] | None = None) -> int:
         from telemetry.deadman.app import main as deadman  # noqa: PLC0415
 
         return deadman(arguments[1:])
+    if arguments[:1] == ["restore"]:
+        from telemetry.backup.command import main as restore  # noqa: PLC0415
+
+        return restore(arguments[1:])
     gc.disable()  # A tenth of the start: it walks what is imported again and again, and all stays.
     from meshkit.main import run_service  # noqa: PLC0415
     from telemetry.app import serve  # noqa: PLC0415

@@ -19,6 +19,8 @@ from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from telemetry.alerts.opening import open_room
 from telemetry.alerts.prometheus import Shown
 from telemetry.alerts.services.register import serve_alerts
+from telemetry.backup.service import serve_backups
+from telemetry.backup.taking import Backups
 from telemetry.compiling import compile_rest, compiled
 from telemetry.dashboards.opening import open_dashboards
 from telemetry.dashboards.service import serve_dashboards
@@ -38,6 +40,7 @@ from telemetry.intake.service import serve_otlp
 from telemetry.load import deltas
 from telemetry.load.decimals import Decimals
 from telemetry.load.loader import Loader
+from telemetry.load.numbering import continue_numbers
 from telemetry.load.series import SeriesCatalog
 from telemetry.log.writer import LogLimits, LogWriter
 from telemetry.logs.loaded import Loaded
@@ -49,11 +52,11 @@ from telemetry.scaler.service import serve_scaler
 from telemetry.scan.scanner import Scanner
 from telemetry.signals import Signals, SpanWatch, open_signals, watch_spans
 from telemetry.status.service import serve_status
+from telemetry.store.opening import open_store
 from telemetry.store.reader import Reader
 from telemetry.store.residency import keep_small
 from telemetry.store.retention import Keeper, Retention
 from telemetry.store.rollups import Roller
-from telemetry.store.sessions import SessionLimits, Sessions
 from telemetry.trends.asking import Trends
 from telemetry.trends.service import serve_trends
 
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from telemetry.alerts.room import Room
     from telemetry.dashboards.opening import Dashboards
     from telemetry.settings import Settings
+    from telemetry.store.sessions import Sessions
 
 log = structlog.get_logger()
 
@@ -84,6 +88,7 @@ class Pipeline:
     head: Head
     spans: SpanWatch
     loaded: Loaded
+    backups: Backups
 
 
 async def serve(
@@ -116,22 +121,22 @@ async def serve(
         pipeline = await stack.enter_async_context(open_pipeline(settings, sessions, scanner))
         own = observability.setup_with("telemetry", settings.replica, in_process(pipeline.intake))
         stack.push_async_callback(asyncio.to_thread, own.shutdown)
+        meter = own.metrics.get_meter("telemetry")
         pipeline.ledger.publish(
-            own.metrics.get_meter("telemetry"),
+            meter,
             series=lambda: scanner.series,
             log_bytes=lambda: pipeline.writer.log_bytes,
             folded_metrics=lambda: pipeline.admission.folded_metrics,
         )
-        gauges.publish(pipeline.head, own.metrics.get_meter("telemetry"))
+        gauges.publish(pipeline.head, meter)
+        pipeline.backups.publish(meter)
         stack.push_async_callback(_settle, asyncio.ensure_future(keep_small()))
         rest = asyncio.ensure_future(_warm_rest(scanner))
         stack.push_async_callback(_settle, rest)
         await stack.enter_async_context(_upkeep(settings, sessions, pipeline))
         queries = Queries(Reader(sessions), head=pipeline.head)
         stack.callback(queries.close)
-        signals = await stack.enter_async_context(
-            open_signals(sessions, pipeline, own.metrics.get_meter("telemetry"))
-        )
+        signals = await stack.enter_async_context(open_signals(sessions, pipeline, meter))
         room = await stack.enter_async_context(
             open_room(settings, workload, pipeline.intake, queries)
         )
@@ -142,7 +147,7 @@ async def serve(
             _answering(
                 settings,
                 workload,
-                pipeline.intake,
+                pipeline,
                 queries,
                 room=room,
                 signals=signals,
@@ -168,6 +173,7 @@ async def _upkeep(
         stack.push_async_callback(_settle, asyncio.ensure_future(keeper.run()))
         rolling = Roller(sessions).run(after=pipeline.loader.recovered)
         stack.push_async_callback(_settle, asyncio.ensure_future(rolling))
+        stack.push_async_callback(_settle, asyncio.ensure_future(pipeline.backups.run()))
         if settings.scrape_config is not None:
             scraper = Scraper(
                 pipeline.intake,
@@ -182,7 +188,7 @@ async def _upkeep(
 async def _answering(
     settings: Settings,
     workload: Workload,
-    intake: Intake,
+    pipeline: Pipeline,
     queries: Queries,
     *,
     room: Room,
@@ -198,7 +204,8 @@ async def _answering(
         limits=ServingLimits(message_bytes_max=settings.message_bytes_max),
         call_limits=CallLimits(workload, settings.gateway_address),
     )
-    serve_otlp(server, intake)
+    serve_otlp(server, pipeline.intake)
+    serve_backups(server, pipeline.backups)
     serve_queries(server, queries)
     step_ms = int(settings.rules_interval / timedelta(milliseconds=1))
     serve_alerts(server, room, queries, step_ms=step_ms)
@@ -212,7 +219,9 @@ async def _answering(
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(trends.close)
         http = make_app(queries, Shown(room.runner))
-        HttpIntake(intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max).serve(http)
+        HttpIntake(
+            pipeline.intake, senders=SENDERS, body_bytes_max=settings.message_bytes_max
+        ).serve(http)
         api = listening(
             http,
             address=settings.http_listen,
@@ -232,17 +241,6 @@ async def _answering(
 
 
 @contextlib.asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Sessions]:
-    """Open the tables in the state folder."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    limits = SessionLimits(
-        readers=settings.store_readers, memory_bytes_max=settings.store_memory_bytes_max
-    )
-    async with Sessions.open(settings.state_dir / "store", limits) as sessions:
-        yield sessions
-
-
-@contextlib.asynccontextmanager
 async def open_pipeline(
     settings: Settings, sessions: Sessions, scanner: Scanner
 ) -> AsyncIterator[Pipeline]:
@@ -252,7 +250,7 @@ async def open_pipeline(
     What isn't loaded when it ends is loaded by the next start.
     """
     folder = settings.state_dir / "log"
-    folder.mkdir(exist_ok=True)
+    await continue_numbers(folder, sessions)
     ledger = Ledger()
     catalog = SeriesCatalog(sessions, scanner)
     await catalog.read_known()
@@ -303,6 +301,7 @@ async def open_pipeline(
             head=head,
             spans=spans,
             loaded=loaded,
+            backups=Backups(settings, sessions, loader),
         )
         filling.cancel()
         with contextlib.suppress(TimeoutError):

@@ -9,6 +9,7 @@ from telemetry.alerts.services.alerts import POLICY as ALERTS
 from telemetry.alerts.services.incidents import POLICY as INCIDENTS
 from telemetry.alerts.services.routing import POLICY as ROUTING
 from telemetry.alerts.services.rules import POLICY as RULES
+from telemetry.backup.service import POLICY as BACKUPS
 from telemetry.dashboards.service import POLICY as DASHBOARDS
 from telemetry.intake.service import METHODS
 from telemetry.objectives.service import POLICY as OBJECTIVES
@@ -41,4 +42,4 @@ SENDERS = frozenset(
 
 POLICY: Policy = {method: allow(services=SENDERS) for method in METHODS.values()}
 POLICY |= QUERIES | RULES | ALERTS | ROUTING | TRENDS | SCALER | SIGNALS | DASHBOARDS
-POLICY |= INCIDENTS | OBJECTIVES | STATUS
+POLICY |= INCIDENTS | OBJECTIVES | STATUS | BACKUPS

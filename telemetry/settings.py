@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from meshkit.settings import MeshSettings, Range
 
@@ -115,6 +117,29 @@ class Settings(MeshSettings):
     store_memory_bytes_max: Annotated[int, Range(2e8, 1e12)] = 2_000_000_000
     """Memory of the engine, over all queries and merges."""
 
+    clickhouse_url: str = ""
+    """ClickHouse that keeps the tables, over HTTP: `https://user@host:8443/database`. Empty: it
+    runs in this process, and they are in the state folder."""
+
+    clickhouse_password_file: Path | None = field(default=None, repr=False)
+    """File that holds the password of that user and nothing else."""
+
+    clickhouse_ca_file: Path | None = None
+    """Certificate of who signed its server's. Without it, the system's are trusted."""
+
+    clickhouse_cluster: str = ""
+    """Its cluster, as in `remote_servers`: tables are replicated and distributed. Empty: a single
+    server."""
+
+    backup_dir: Path | None = None
+    """Folder of backups, best on another disk. Empty: none are made."""
+
+    backup_every: Annotated[timedelta, Range(0, 7 * 86_400)] = timedelta(0)
+    """How often a backup is made by itself. 0: only when it is asked for."""
+
+    backups_kept: Annotated[int, Range(1, 1000)] = 24
+    """How many backups stay; older ones are removed."""
+
     def __post_init__(self) -> None:
         host, _, port = self.alert_smtp_address.rpartition(":")
         problems = []
@@ -124,5 +149,18 @@ class Settings(MeshSettings):
             problems.append("alert_smtp_address: must be host:port")
         if "@" not in self.alert_smtp_sender or any(c in self.alert_smtp_sender for c in "\r\n"):
             problems.append("alert_smtp_sender: must be a mail address")
+        problems += _about_clickhouse(self.clickhouse_url, self.clickhouse_cluster)
         if problems:
             raise ValueError("\n".join(problems))
+
+
+def _about_clickhouse(url: str, cluster: str) -> list[str]:
+    parts = urlsplit(url)
+    problems = []
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        problems.append("clickhouse_url: must be http(s)://user@host:port/database")
+    if parts.password:
+        problems.append("clickhouse_url: the password belongs into clickhouse_password_file")
+    if cluster and not (url and re.fullmatch(r"[A-Za-z0-9_.-]+", cluster)):
+        problems.append("clickhouse_cluster: must be a name, and clickhouse_url be set")
+    return problems

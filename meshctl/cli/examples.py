@@ -51,6 +51,8 @@ EXAMPLES = {
     "dashboard show": ["dashboard show hosts", "dashboard show edge --var service=notifier -f"],
     "dashboard import": ["dashboard import grafana.json --dry-run"],
     "dashboard history": ["dashboard history edge"],
+    "backup": ["backup"],
+    "backups": ["backups --json"],
     "forecast": [
         "forecast 'sum(rate(edge_service_requests_total[5m]))' --ahead 48h --season 24h",
         "forecast 'sum(system_filesystem_usage_bytes)' --ahead 672h --threshold 1e12",

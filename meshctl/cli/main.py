@@ -64,6 +64,10 @@ SECTIONS = {
         "forecast": ("meshctl.cli.forecast:forecast", "Go on from metrics into the future."),
         "sizes": ("meshctl.cli.forecast:sizes", "Advise on CPU and memory of services."),
     },
+    "Copies of what telemetry keeps": {
+        "backup": ("meshctl.cli.backup:backup", "Make one, while it runs."),
+        "backups": ("meshctl.cli.backup:backups", "List them."),
+    },
     "Calls": {
         "explain": ("meshctl.cli.explain:explain", "Say why the edge answers as it does."),
         "token": ("meshctl.cli.token:token", "Sign a token for the edge."),

@@ -33,6 +33,7 @@ def telemetry(site: Site) -> Part:
         ports=("http_listen",),
         postgres_dsn=site.cluster.dsn("telemetry"),
         state_dir=str(site.folder("telemetry")),
+        backup_dir=str(site.state.folder / "backups" / "telemetry"),
         unix_socket=str(site.socket("telemetry", "telemetry")),
         http_unix_socket=str(site.socket("telemetry", "http")),
         notifier_address=site.address("notifier"),

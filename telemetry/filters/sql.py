@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from telemetry.filters.fields import Type
 from telemetry.filters.model import Comparison, Every, Line, LineOp, Op, Some
-from telemetry.store.sessions import quote
+from telemetry.store.engine import quote
 from telemetry.store.values import stored_forms
 
 

@@ -23,7 +23,7 @@ from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
 from telemetry.scan.shapes import AS_ROWS
-from telemetry.store.sessions import StoreFailed
+from telemetry.store.engine import StoreFailed
 
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class Loader:
         self._left = leftovers(folder)
         for segment in self._left:
             writer.adopt(segment)
+        self.between = asyncio.Lock()
+        """Held while a segment is loaded; whoever takes it finds none that is loaded in part."""
+
         self.recovered = asyncio.Event()
         """Set once all that an earlier run left is in the tables."""
 
@@ -103,12 +106,14 @@ class Loader:
         """Load what an earlier run left, then each segment as it is closed."""
         async with contextlib.aclosing(self._left_behind()) as left:
             async for segment, reread in left:
-                await self._recover(segment, reread)
+                async with self.between:
+                    await self._recover(segment, reread)
         self.recovered.set()
         while True:
             segment = await self._writer.closed.get()
             try:
-                await self._load(segment)
+                async with self.between:
+                    await self._load(segment)
             finally:
                 self._writer.closed.task_done()
 
@@ -255,7 +260,7 @@ class Loader:
         try:
             loaded = 0
             for file in files:
-                loaded += await self._sessions.insert(file.insert(segment.number))
+                loaded += await self._sessions.load(file.insert(segment.number))
             return loaded
         finally:
             for file in files:
@@ -276,7 +281,7 @@ class Loader:
         return batches
 
     async def _insert(self, segment: Segment) -> int:
-        return await self._sessions.insert(insert(segment.signal, segment.number, segment.path))
+        return await self._sessions.load(insert(segment.signal, segment.number, segment.path))
 
     async def _salvage(self, segment: Segment) -> int:
         """Load every record of *segment* that can be loaded, quarantine the others."""
@@ -289,7 +294,7 @@ class Loader:
             return 0
         draft.write_bytes(b"".join(mended.data[one.start : one.end] for one in part))
         try:
-            return await self._sessions.insert(insert(segment.signal, segment.number, draft))
+            return await self._sessions.load(insert(segment.signal, segment.number, draft))
         except StoreFailed as error:
             if error.code not in OF_THE_DATA:
                 raise
@@ -355,7 +360,4 @@ class Loader:
 
     async def _delete(self, segment: Segment) -> None:
         for table in TABLES[segment.signal]:
-            await self._sessions.execute(
-                f"DELETE FROM {table} WHERE segment = {segment.number}"
-                " SETTINGS lightweight_deletes_sync = 2"
-            )
+            await self._sessions.delete(table, f"segment = {segment.number}")

@@ -13,7 +13,7 @@ from telemetry.load.decimals import Decimals
 from telemetry.load.native import Column, arrays, block, numbers, strings
 from telemetry.scan.batch import bucket_ends
 from telemetry.scan.sink import Exemplar, Histogram, Sample
-from telemetry.store.sessions import quote
+from telemetry.store.engine import Load
 
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from telemetry.scan.batch import Batch, Exemplars
 
     Words = NDArray[np.uint64]
+
+AT_ONCE = {
+    "max_threads": 1,
+    "max_insert_threads": 1,
+    "max_partitions_per_insert_block": 0,
+    "min_insert_block_size_rows": 4_000_000,
+    "min_insert_block_size_bytes": 500_000_000,
+}
+"""Settings with which a segment becomes one part of each table and week."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +66,16 @@ class LoadFile:
     columns: tuple[tuple[str, str], ...]
     """(name, ClickHouse's type)."""
 
-    def insert(self, segment: int) -> str:
-        """Return the statement that loads the file as rows of *segment*."""
+    def insert(self, segment: int) -> Load:
+        """Return the INSERT that loads the file as rows of *segment*."""
         names = ", ".join(name for name, _ in self.columns)
-        structure = ", ".join(f"{name} {kind}" for name, kind in self.columns)
-        return (
-            f"INSERT INTO {self.table} ({names}, segment) SELECT {names}, {segment}"
-            f" FROM file({quote(str(self.path))}, Native, {quote(structure)})"
-            " SETTINGS max_threads = 1, max_insert_threads = 1"
-            ", max_partitions_per_insert_block = 0"
-            ", min_insert_block_size_rows = 4000000, min_insert_block_size_bytes = 500000000"
+        return Load(
+            into=f"{self.table} ({names}, segment)",
+            select=lambda source: f"SELECT {names}, {segment} FROM {source}",
+            path=self.path,
+            format="Native",
+            structure=", ".join(f"{name} {kind}" for name, kind in self.columns),
+            settings=AT_ONCE,
         )
 
 

@@ -1,8 +1,8 @@
 """
-The statements that load one segment of logs or traces into its table.
+The INSERT that loads one segment of logs or traces into its table.
 
-ClickHouse reads the segment itself. They refuse what telemetry/scan/ refuses, by the same rules.
-Only the source differs where the store is a cluster: `input()` instead of `file()`.
+ClickHouse reads the segment itself. It refuses what telemetry/scan/ refuses, by the same rules.
+Only the source differs where the store is elsewhere: `input()` instead of `file()`.
 """
 
 # ruff: noqa: S608 - what is put in are constants, numbers and quoted paths
@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from telemetry.load.rows import AT_ONCE
 from telemetry.scan.points import FUTURE_NS, PAST_NS
 from telemetry.scan.shapes import Signal
-from telemetry.store.sessions import quote
+from telemetry.store.engine import Load, quote
 from telemetry.store.values import LIST, MAP
 
 
@@ -66,20 +67,31 @@ _TRACES = f"""
     tenant String,
     received_unix_nano UInt64"""
 
+_LOGS_INTO = """(time, tenant, service, instance, severity, severity_text, event, body,
+    trace_id, span_id, scope, attributes, resource, segment)"""
+_SPANS_INTO = """(trace_id, span_id, parent_span_id, start, duration_ns, tenant, service, instance,
+    name, kind, status, status_message, trace_state, scope, attributes, resource,
+    event_times, event_names, event_attributes, link_trace_ids, link_span_ids, segment)"""
 
-def insert(signal: Signal, segment: int, file: Path) -> str:
-    """Return the statement that loads *file*, the log's segment number *segment*, of records."""
-    select = {Signal.LOGS: _logs, Signal.TRACES: _spans}[signal]
-    structure = {Signal.LOGS: _LOGS, Signal.TRACES: _TRACES}[signal]
+
+def insert(signal: Signal, segment: int, file: Path) -> Load:
+    """Return the INSERT that loads *file*, the log's segment number *segment*, of records."""
+    columns, select = {Signal.LOGS: (_LOGS_INTO, _logs), Signal.TRACES: (_SPANS_INTO, _spans)}[
+        signal
+    ]
     (table,) = TABLES[signal]
-    source = f"file({quote(str(file))}, Protobuf, $${structure}$$)"
-    schema = quote(f"{SCHEMAS / signal}.proto:Export")
-    return (
-        f"INSERT INTO {table} {select(source, segment)}"
-        f" SETTINGS format_schema = {schema}, input_format_protobuf_oneof_presence = 1"
-        ", max_threads = 1, max_insert_threads = 1, max_query_size = 1000000"
-        ", max_partitions_per_insert_block = 0"
-        ", min_insert_block_size_rows = 4000000, min_insert_block_size_bytes = 500000000"
+    return Load(
+        into=f"{table} {columns}",
+        select=lambda source: select(source, segment),
+        path=file,
+        format="Protobuf",
+        structure={Signal.LOGS: _LOGS, Signal.TRACES: _TRACES}[signal],
+        schema=SCHEMAS / f"{signal}.proto",
+        settings={
+            **AT_ONCE,
+            "input_format_protobuf_oneof_presence": 1,
+            "max_query_size": 1_000_000,
+        },
     )
 
 
@@ -117,9 +129,7 @@ def _time(nanoseconds: str) -> str:
 
 
 def _logs(source: str, segment: int) -> str:
-    return f"""(time, tenant, service, instance, severity, severity_text, event, body,
-        trace_id, span_id, scope, attributes, resource, segment)
-    SELECT
+    return f"""SELECT
         {_time("if(at = 0, received_unix_nano, at)")}, tenant,
         resource['service.name'], resource['service.instance.id'],
         greatest(0, least(24, r.severity_number)), r.severity_text, r.event_name,
@@ -140,10 +150,7 @@ def _logs(source: str, segment: int) -> str:
 
 def _spans(source: str, segment: int) -> str:
     end = "sp.end_time_unix_nano"
-    return f"""(trace_id, span_id, parent_span_id, start, duration_ns, tenant, service, instance,
-        name, kind, status, status_message, trace_state, scope, attributes, resource,
-        event_times, event_names, event_attributes, link_trace_ids, link_span_ids, segment)
-    SELECT
+    return f"""SELECT
         toFixedString(sp.trace_id, 16), toFixedString(sp.span_id, 8),
         {_id("sp.parent_span_id", 8)},
         {_time("start_at")}, if({end} > start_at, {end} - start_at, 0), tenant,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.store.sessions import quote
+from telemetry.store.engine import quote
 
 
 MASKS = (

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from telemetry.filters.fields import LOGS
 from telemetry.filters.sql import condition
 from telemetry.logs.patterns import masked
+from telemetry.store.engine import quote
 from telemetry.store.reader import LOG_COLUMNS, log_record
-from telemetry.store.sessions import READ_BOUNDS, quote
+from telemetry.store.sessions import READ_BOUNDS
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from opentelemetry.metrics import Observation
 
-from telemetry.store.sessions import StoreFailed
+from telemetry.store.engine import StoreFailed
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from telemetry.store.sessions import READ_BOUNDS, quote
+from telemetry.store.engine import quote
+from telemetry.store.sessions import READ_BOUNDS
 
 
 if TYPE_CHECKING:

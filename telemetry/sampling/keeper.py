@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from opentelemetry.metrics import Observation
 
-from telemetry.store.sessions import StoreFailed
+from telemetry.store.engine import StoreFailed
 
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class SampleKeeper:
         ids = ", ".join(f"unhex('{one.trace_id.hex()}')" for _, one, _ in due)
         begun = min(one.start_ns for _, one, _ in due)
         # The time leaves parts untouched that are older.
-        await self._sessions.execute(
-            f"DELETE FROM spans WHERE start >= fromUnixTimestamp64Nano({begun}, 'UTC')"
-            f" AND trace_id IN ({ids}) SETTINGS lightweight_deletes_sync = 2"
+        await self._sessions.delete(
+            "spans",
+            f"start >= fromUnixTimestamp64Nano({begun}, 'UTC') AND trace_id IN ({ids})",
         )
         done = {id(row) for row in due}
         self._waiting = [row for row in self._waiting if id(row) not in done]

@@ -11,6 +11,7 @@ from meshkit.errors import InvalidInput
 from telemetry.filters.fields import LOGS
 from telemetry.filters.sql import condition
 from telemetry.store import cardinality
+from telemetry.store.engine import quote
 from telemetry.store.histograms import read_exemplars, read_histograms
 from telemetry.store.model import (
     LogCondition,
@@ -28,7 +29,7 @@ from telemetry.store.model import (
 )
 from telemetry.store.rolled import read_rollups, rolled_until
 from telemetry.store.samples import read_samples
-from telemetry.store.sessions import READ_BOUNDS, Sessions, quote
+from telemetry.store.sessions import READ_BOUNDS, Sessions
 from telemetry.store.values import readable, readable_text
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from meshkit.settings import InvalidSettings
-from telemetry.store.sessions import StoreFailed, quote
+from telemetry.store.engine import StoreFailed, quote
 
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Keeper:
                 await self._set_ttl(table, at, self._retention.longest(signal))
             await self._delete(signal)
         answer = await self._sessions.execute(
-            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active"
+            f"SELECT sum(bytes_on_disk) FROM {self._sessions.parts} WHERE active"
         )
         self.disk_bytes = int(answer)
         if self._disk_bytes_max and self.disk_bytes > WARN_SHARE * self._disk_bytes_max:
@@ -128,13 +128,11 @@ class Keeper:
 
     async def _set_ttl(self, table: str, at: str, days: int) -> None:
         made = await self._sessions.execute(
-            f"SELECT create_table_query FROM system.tables WHERE name = '{table}'"
-            " AND database = currentDatabase()"
+            "SELECT create_table_query FROM system.tables"
+            f" WHERE name = '{self._sessions.local(table)}' AND database = currentDatabase()"
         )
         if f"toIntervalDay({days})" not in made.decode():
-            await self._sessions.execute(
-                f"ALTER TABLE {table} MODIFY TTL {at} + INTERVAL {days} DAY"
-            )
+            await self._sessions.alter(table, f"MODIFY TTL {at} + INTERVAL {days} DAY")
 
     async def _delete(self, signal: str) -> None:
         """Delete what the tables' TTL would keep longer than its tenant's retention says."""
@@ -156,6 +154,4 @@ class Keeper:
                 old = f"{at} < toDateTime({before}, 'UTC') AND {rows}"
                 found = await self._sessions.execute(f"SELECT 1 FROM {table} WHERE {old} LIMIT 1")
                 if found.strip():
-                    await self._sessions.execute(
-                        f"DELETE FROM {table} WHERE {old} SETTINGS lightweight_deletes_sync = 2"
-                    )
+                    await self._sessions.delete(table, old)

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from telemetry.store.engine import StoreFailed
 from telemetry.store.model import STALE_NAN_BITS
-from telemetry.store.sessions import StoreFailed
 
 
 if TYPE_CHECKING:

@@ -1,52 +1,34 @@
 """The one ClickHouse of this process: its sessions, its bounds, its errors."""
 
+# ruff: noqa: S608 - names of our tables, and conditions of ours
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import fcntl
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import resources
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import FailedPrecondition, InvalidInput, Unavailable
+from telemetry.store.embedded import Embedded
+from telemetry.store.engine import NETWORK_ERROR, StoreFailed
 from telemetry.store.model import Limits
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from io import TextIOWrapper
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
+
+    from telemetry.store.engine import Connection, Engine, Load
 
 READ_BOUNDS = Limits()
 
-# Small on purpose: the store shares its machine with the whole mesh.
-_SERVER = {
-    "background_pool_size": 2,
-    "background_merges_mutations_concurrency_ratio": 1,
-    "background_schedule_pool_size": 2,
-    "background_common_pool_size": 1,
-    "background_fetches_pool_size": 1,
-    "background_move_pool_size": 1,
-    "mark_cache_size": 16 * 1024 * 1024,
-    "uncompressed_cache_size": 0,
-    "max_thread_pool_size": 64,
-}
-
-_CODE = re.compile(r"Code: (\d+)\.")
 _TOO_EXPENSIVE = {158, 159, 160, 241, 307, 396}
 """TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT, TOO_MANY_BYTES, ..._OR_BYTES."""
 _BAD_REGEX = 427
-
-
-class StoreFailed(Exception):
-    """ClickHouse refused a statement of ours; `code` is its own."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,37 +40,42 @@ class SessionLimits:
 
     threads: int = 2
     memory_bytes_max: int = 2_000_000_000
-    """The engine's memory over all queries and merges."""
+    """The engine's memory over all queries and merges, if it is in this process."""
 
 
 class Sessions:
     """
-    Some sessions on one folder: one for the loader, the others for queries.
+    Some connections to one ClickHouse: one for the loader, the others for queries.
 
     ClickHouse runs one query at a time in a session, several sessions side by side.
     """
 
-    def __init__(self, folder: Path, limits: SessionLimits, lock: TextIOWrapper) -> None:
-        self._folder = folder
+    def __init__(self, engine: Engine, limits: SessionLimits) -> None:
+        self._engine = engine
         self._limits = limits
-        self._lock = lock
-        self._threads = ThreadPoolExecutor(limits.readers + 1, thread_name_prefix="chdb")
-        self._writer: Any = None
+        self._threads = ThreadPoolExecutor(limits.readers + 1, thread_name_prefix="store")
+        self._writer: Connection | None = None
         self._writing = asyncio.Lock()
-        self._readers: asyncio.Queue[Any] = asyncio.Queue()
+        self._readers: asyncio.Queue[Connection] = asyncio.Queue()
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, folder: Path, limits: SessionLimits | None = None
+        cls, folder: Path, limits: SessionLimits | None = None, engine: Engine | None = None
     ) -> AsyncIterator[Sessions]:
         """
         Open the store in *folder*, with its tables; closes it in the end.
 
+        Args:
+            folder: Where the tables are. With an *engine* of its own only the lock is here.
+            engine: ClickHouse elsewhere.
+
         Raises:
             FailedPrecondition: `STORE_TAKEN`: another process has it open.
+            Unavailable: `STORE_AWAY`.
 
         """
+        limits = limits or SessionLimits()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - once, at start
         with (folder.parent / f"{folder.name}.lock").open("w") as lock:
             try:
@@ -99,12 +86,28 @@ class Sessions:
                     f"{folder} is open in another process; stop it, or use another folder.",
                     folder=str(folder),
                 ) from None
-            sessions = cls(folder, limits or SessionLimits(), lock)
+            if engine is None:
+                engine = Embedded(folder, memory_bytes_max=limits.memory_bytes_max)
+            sessions = cls(engine, limits)
             try:
-                await sessions._on_thread(sessions._connect)
+                try:
+                    await sessions._on_thread(sessions._connect)
+                except StoreFailed as error:
+                    if error.code != NETWORK_ERROR:
+                        raise
+                    raise _to_mesh_error(error) from error
                 yield sessions
             finally:
                 await sessions._close()
+
+    @property
+    def parts(self) -> str:
+        """The SQL of all parts, as of `system.parts`."""
+        return self._engine.parts
+
+    def local(self, table: str) -> str:
+        """Return the name of the table that holds the rows of *table*."""
+        return self._engine.local(table)
 
     async def query(self, sql: str, output: str, bounds: Limits = READ_BOUNDS) -> bytes:
         """
@@ -115,7 +118,7 @@ class Sessions:
 
         Raises:
             InvalidInput: `QUERY_TOO_EXPENSIVE` beyond *bounds*, `BAD_REGEX`.
-            Unavailable: `STORE_FAILED`.
+            Unavailable: `STORE_FAILED`, `STORE_AWAY`.
 
         """
         bounded = (
@@ -129,7 +132,7 @@ class Sessions:
         )
         session = await self._readers.get()
         try:
-            answer: bytes = await self._on_thread(_run, session, bounded, output)
+            answer: bytes = await self._on_thread(session.run, bounded, output)
         except StoreFailed as error:
             raise _to_mesh_error(error) from error
         finally:
@@ -145,7 +148,7 @@ class Sessions:
 
         """
         async with self._writing:
-            answer: bytes = await self._on_thread(_run, self._writer, sql, output)
+            answer: bytes = await self._on_thread(self._write_with.run, sql, output)
         return answer
 
     async def insert(self, sql: str) -> int:
@@ -157,22 +160,67 @@ class Sessions:
 
         """
         async with self._writing:
-            rows: int = await self._on_thread(_run_insert, self._writer, sql)
+            rows: int = await self._on_thread(self._write_with.insert, sql)
         return rows
 
-    def _connect(self) -> None:
-        import chdb  # noqa: PLC0415 - 240 MB and half a second: only who opens a store pays
+    async def load(self, load: Load) -> int:
+        """
+        Insert the rows of a file; return how many there were.
 
-        server = _SERVER | {"max_server_memory_usage": self._limits.memory_bytes_max}
-        address = f"{self._folder}?" + "&".join(f"{name}={value}" for name, value in server.items())
-        self._writer = chdb.connect(address)
-        schema = resources.files("telemetry.store").joinpath("schema.sql").read_text()
-        without_comments = re.sub(r"^--.*$", "", schema, flags=re.MULTILINE)
-        for statement in without_comments.split(";\n"):
-            if statement.strip():
-                _run(self._writer, statement, "TabSeparated")
+        Raises:
+            StoreFailed: ClickHouse refused it; some of its rows may be there.
+
+        """
+        async with self._writing:
+            rows: int = await self._on_thread(self._write_with.load, load)
+        return rows
+
+    async def execute_all(self, statements: Sequence[str]) -> None:
+        """
+        Run statements with none of the loader's between them.
+
+        Raises:
+            StoreFailed: ClickHouse refused one; those before it are done.
+
+        """
+        async with self._writing:
+            for sql in statements:
+                await self._on_thread(self._write_with.run, sql, "TabSeparated")
+
+    async def delete(self, table: str, condition: str) -> None:
+        """
+        Delete rows of *table*; none of them is found when this returns.
+
+        Raises:
+            StoreFailed: ClickHouse refused it.
+
+        """
+        await self.execute(
+            f"DELETE FROM {self._engine.everywhere(table)} WHERE {condition}"
+            " SETTINGS lightweight_deletes_sync = 1"
+        )
+
+    async def alter(self, table: str, change: str) -> None:
+        """
+        Change *table*.
+
+        Raises:
+            StoreFailed: ClickHouse refused it.
+
+        """
+        await self.execute(f"ALTER TABLE {self._engine.everywhere(table)} {change}")
+
+    @property
+    def _write_with(self) -> Connection:
+        if self._writer is None:
+            raise RuntimeError("not open")
+        return self._writer
+
+    def _connect(self) -> None:
+        self._writer = self._engine.connect()
+        self._engine.prepare(self._writer)
         for _ in range(self._limits.readers):
-            self._readers.put_nowait(chdb.connect(address))
+            self._readers.put_nowait(self._engine.connect())
 
     async def _close(self) -> None:
         async with self._writing:
@@ -195,31 +243,6 @@ class Sessions:
             raise
 
 
-def quote(text: str) -> str:
-    """Return *text* as an SQL literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-    return f"'{escaped}'"
-
-
-def _run(session: Any, sql: str, output: str) -> bytes:
-    answer: bytes = _answer(session, sql, output).bytes()
-    return answer
-
-
-def _run_insert(session: Any, sql: str) -> int:
-    return int(_answer(session, sql, "Null").rows_written())
-
-
-def _answer(session: Any, sql: str, output: str) -> Any:
-    try:
-        return session.query(sql, output)
-    except Exception as error:
-        found = _CODE.search(str(error))
-        if found is None:
-            raise
-        raise StoreFailed(int(found.group(1)), str(error)) from None
-
-
 def _to_mesh_error(error: StoreFailed) -> InvalidInput | Unavailable:
     if error.code in _TOO_EXPENSIVE:
         return InvalidInput(
@@ -229,4 +252,10 @@ def _to_mesh_error(error: StoreFailed) -> InvalidInput | Unavailable:
         )
     if error.code == _BAD_REGEX:
         return InvalidInput("BAD_REGEX", "A regular expression is not valid RE2.")
+    if error.code == NETWORK_ERROR:
+        return Unavailable(
+            "STORE_AWAY",
+            "The store can't be reached; repeat the call in a while.",
+            retry_after=timedelta(seconds=5),
+        )
     return Unavailable("STORE_FAILED", "The store refused a query.", engine_code=str(error.code))

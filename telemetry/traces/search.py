@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from telemetry.filters.fields import SPANS
 from telemetry.filters.sql import condition
-from telemetry.store.sessions import READ_BOUNDS, quote
+from telemetry.store.engine import quote
+from telemetry.store.sessions import READ_BOUNDS
 
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ async def _bytes(
                 times = times + chance.integers(-JITTER_MS, JITTER_MS, part.shape, endpoint=True)
                 made = _rows(ids, times, part, begin)
                 for file in write(made, Path(folder) / "segment", decimals):
-                    await sessions.insert(file.insert(number))
+                    await sessions.load(file.insert(number))
             await sessions.execute("OPTIMIZE TABLE samples FINAL")
             answer = await sessions.execute(
                 "SELECT column, sum(column_bytes_on_disk) FROM system.parts_columns"

@@ -45,9 +45,9 @@ def load(sessions, tmp_path):
             scanner = Scanner()
             scans = [scanner.judge(signal, one, received_ns, tenant) for one in requests]
             files = write(joined([one.batch for one in scans]), file)
-            return sum([await sessions.insert(one.insert(number)) for one in files])
+            return sum([await sessions.load(one.insert(number)) for one in files])
         file.write_bytes(b"".join(seal(one, tenant, received_ns) for one in requests))
-        return await sessions.insert(insert(signal, number, file))
+        return await sessions.load(insert(signal, number, file))
 
     return load
 
@@ -155,7 +155,7 @@ async def test_values_come_back_from_the_table_bit_for_bit(sessions, tmp_path):
         exemplars=[no_exemplars()],
     )
     for file in write(rows, tmp_path / "segment"):
-        assert await sessions.insert(file.insert(1)) == len(wanted)
+        assert await sessions.load(file.insert(1)) == len(wanted)
 
     found = await sessions.query("SELECT number FROM samples ORDER BY ts_ms", "RowBinary")
 

@@ -20,8 +20,9 @@ from meshkit.serving import GrpcServer
 from telemetry.http import make_app
 from telemetry.query.queries import Queries, QueriesLimits
 from telemetry.query.service import POLICY, serve_queries
+from telemetry.store.engine import quote
 from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions, quote
+from telemetry.store.sessions import Sessions
 from tests.contract.telemetry_query.known import BASE_MS, SAMPLES, TRACE
 
 

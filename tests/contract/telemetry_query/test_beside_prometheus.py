@@ -20,8 +20,9 @@ from bench.peers import prometheus
 from meshkit.http import listening
 from telemetry.http import make_app
 from telemetry.query.queries import Queries
+from telemetry.store.engine import quote
 from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions, quote
+from telemetry.store.sessions import Sessions
 from tests.contract.telemetry_query.known import BASE_MS
 
 

@@ -20,8 +20,9 @@ from meshkit.serving import GrpcServer
 from telemetry.policy import POLICY
 from telemetry.query.queries import Queries
 from telemetry.scaler.service import serve_scaler
+from telemetry.store.engine import quote
 from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions, quote
+from telemetry.store.sessions import Sessions
 from telemetry.trends.asking import Trends
 from telemetry.trends.service import serve_trends
 

@@ -1,0 +1,93 @@
+"""ClickHouse in this process, through chDB: the tables are a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from telemetry.store.engine import Load, StoreFailed, code_in, quote, schema
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from telemetry.store.engine import Connection
+
+# Small on purpose: the store shares its machine with the whole mesh.
+_SERVER = {
+    "background_pool_size": 2,
+    "background_merges_mutations_concurrency_ratio": 1,
+    "background_schedule_pool_size": 2,
+    "background_common_pool_size": 1,
+    "background_fetches_pool_size": 1,
+    "background_move_pool_size": 1,
+    "mark_cache_size": 16 * 1024 * 1024,
+    "uncompressed_cache_size": 0,
+    "max_thread_pool_size": 64,
+}
+
+
+class Embedded:
+    """The ClickHouse of this process."""
+
+    parts = "system.parts"
+
+    def __init__(self, folder: Path, *, memory_bytes_max: int) -> None:
+        server = _SERVER | {"max_server_memory_usage": memory_bytes_max}
+        self._address = f"{folder}?" + "&".join(f"{name}={one}" for name, one in server.items())
+
+    def connect(self) -> Session:
+        """Open a session; several run side by side."""
+        import chdb  # noqa: PLC0415 - 240 MB and half a second: only who opens a store pays
+
+        return Session(chdb.connect(self._address))
+
+    def prepare(self, first: Connection) -> None:
+        """Make the tables."""
+        for statement in schema():
+            first.run(statement, "TabSeparated")
+
+    def local(self, table: str) -> str:
+        """Return *table*: there is no other."""
+        return table
+
+    def everywhere(self, table: str) -> str:
+        """Return *table*: there is no other."""
+        return table
+
+
+class Session:
+    """A session of chDB."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(self, sql: str, output: str) -> bytes:
+        """Run any statement."""
+        answer: bytes = self._answer(sql, output).bytes()
+        return answer
+
+    def insert(self, sql: str) -> int:
+        """Run an INSERT; return how many rows it wrote."""
+        return int(self._answer(sql, "Null").rows_written())
+
+    def load(self, load: Load) -> int:
+        """Insert the rows of a file, which ClickHouse reads itself."""
+        settings: dict[str, int | str] = dict(load.settings)
+        if load.schema is not None:
+            settings["format_schema"] = quote(f"{load.schema}:Export")
+        source = f"file({quote(str(load.path))}, {load.format}, {quote(load.structure)})"
+        listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        return self.insert(f"INSERT INTO {load.into} {load.select(source)} SETTINGS {listed}")
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+    def _answer(self, sql: str, output: str) -> Any:
+        try:
+            return self._session.query(sql, output)
+        except Exception as error:
+            code = code_in(str(error))
+            if code is None:
+                raise
+            raise StoreFailed(code, str(error)) from None
