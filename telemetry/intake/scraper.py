@@ -221,7 +221,10 @@ class Scraper:
                 text += chunk
             if len(text) > BODY_BYTES_MAX:
                 raise ValueError("the answer is too large")
-            return text, answer.content_type == "application/openmetrics-text"
+            open_metrics = answer.content_type == "application/openmetrics-text"
+            if open_metrics and not text.endswith((b"# EOF\n", b"# EOF")):
+                raise ValueError("the answer is cut off: it doesn't end in # EOF")
+            return text, open_metrics
 
     async def _end(self, followed: Followed, series: NDArray[np.uint64], text: bytes) -> None:
         """Mark those series as ended that were there before and aren't now."""

@@ -2,12 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import resource
 import shutil
 import signal as signals
-import subprocess
-import sys
 import time
 from datetime import timedelta
 
@@ -15,7 +12,6 @@ import grpc
 import pytest
 
 from meshkit.errors import FailedPrecondition, Overloaded
-from meshkit.identity import IdentityFolder
 from telemetry.app import open_pipeline, open_store
 from telemetry.intake.service import METHODS
 from telemetry.log.records import seal
@@ -23,6 +19,7 @@ from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import Signal
 from telemetry.settings import Settings
 from tests.contract.telemetry_intake import otlp_requests
+from tests.contract.telemetry_intake.process import Service
 
 
 @pytest.fixture
@@ -215,47 +212,11 @@ async def test_two_processes_cant_have_one_folder(settings):
     assert refused.value.reason == "STORE_TAKEN"
 
 
-class Service:
-    """`python -m telemetry serve` as a process that can be killed."""
-
-    def __init__(self, settings, ca, socket):
-        identity = settings.state_dir.parent / "identity"
-        IdentityFolder(identity).write(ca.material("telemetry"))
-        self._environ = {
-            **os.environ,
-            "TELEMETRY_STATE_DIR": str(settings.state_dir),
-            "TELEMETRY_IDENTITY_DIR": str(identity),
-            "TELEMETRY_UNIX_SOCKET": str(socket),
-            "TELEMETRY_SEGMENT_AGE": "0.2",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        self._socket = socket
-        self._process = None
-
-    async def start(self, **environ):
-        self._socket.unlink(missing_ok=True)
-        self._spawn(environ)
-        channel = grpc.aio.insecure_channel(f"unix:{self._socket}")
-        async with asyncio.timeout(90):  # The first start on a machine compiles.
-            await channel.channel_ready()
-        return channel
-
-    def _spawn(self, environ):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "telemetry", "serve"], env=self._environ | environ
-        )
-
-    def kill(self, number=signals.SIGKILL):
-        self._process.send_signal(number)
-        return self._process.wait(20)
-
-
 @pytest.fixture
 def service(settings, ca, tmp_path):
     made = Service(settings, ca, tmp_path / "s")
     yield made
-    if made._process is not None and made._process.poll() is None:
-        made.kill()
+    made.end()
 
 
 @pytest.mark.timeout(120)

@@ -211,3 +211,75 @@ async def test_a_large_answer_is_compressed(asking):
         assert response.headers["Content-Encoding"] in {"gzip", "deflate"}
         body = await response.json()
     assert [len(row["values"]) for row in body["data"]["result"]] == [2401] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("labels", {"match[]": "temperature"}),
+        ("series", {"match[]": "calls_total"}),
+        ("query_exemplars", {"query": "calls_total", "start": str(START), "end": str(END)}),
+        ("format_query", {"query": "sum  by(job)(rate(calls_total[1m]))"}),
+        ("parse_query", {"query": "sum(calls_total)"}),
+    ],
+)
+async def test_what_grafana_posts_is_answered_as_what_it_gets(asking, path, asked):
+    posted = await asking.post(path, **asked)
+    assert posted[0] == 200
+    assert posted == await asking.get(path, **asked)
+
+
+async def test_a_query_is_laid_out(asking):
+    _, body = await asking.post("format_query", query="sum  by(job)(rate(calls_total[1m]))")
+    assert body["data"].replace("\n", "").replace(" ", "") == "sumby(job)(rate(calls_total[1m]))"
+
+
+async def test_what_there_is_most_of_is_told(asking):
+    status, body = await asking.get("status/tsdb", limit="2")
+    assert status == 200
+    data = body["data"]
+    assert data["seriesCountByMetricName"] == [
+        {"name": "calls_total", "value": 3},
+        {"name": "took_bucket", "value": 3},
+    ]
+    assert data["labelValueCountByLabelName"][0] == {"name": "__name__", "value": 3}
+    assert data["seriesCountByLabelValuePair"][0] == {"name": "job=edge", "value": 6}
+    assert set(data["headStats"]) == {
+        "numSeries", "numLabelPairs", "chunkCount", "minTime", "maxTime",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "regex",
+    ["(", "(?=a)", "(?<!a)b", "(a{1000}){1000}", "\\\\1(a)", "[z-a]", "\\\\p{Nope}", "(" * 5_000],
+)
+async def test_a_hostile_pattern_is_refused(asking, regex):
+    status, body = await asking.post("query", query=f'calls_total{{job=~"{regex}"}}', time=str(END))
+    assert (status, body["errorType"]) == (400, "bad_data")
+
+
+@pytest.mark.parametrize("regex", ["(a+)+$", "(a|a)*b", "(.*)*x", "(e|d|g|.)+" * 50, "^(?i:EDGE)$"])
+async def test_a_pattern_that_others_hang_on_is_answered(asking, regex):
+    status, body = await asking.post(
+        "query", query=f'calls_total{{job=~"{regex}"}}', time=str(END), timeout="5s"
+    )
+    assert (status, body["status"]) == (200, "success")
+
+
+@pytest.mark.parametrize("time", ["0", "-1", "1", "9223372036", "9223372036.854", "253402300799"])
+async def test_any_instant_has_an_answer(asking, time):
+    status, body = await asking.get("query", query="sum(calls_total) + time()", time=time)
+    assert (status, body["data"]["result"]) == (200, [])
+
+
+@pytest.mark.parametrize("time", ["1e300", "NaN", "Inf", "99999999999999999999"])
+async def test_what_is_no_instant_is_refused(asking, time):
+    status, body = await asking.get("query", query="1", time=time)
+    assert (status, body["errorType"]) == (400, "bad_data")
+
+
+@pytest.mark.parametrize("query", ['{__name__=~".*"}', "{}", '{job=""}', '{job!="x"}'])
+async def test_a_query_for_everything_is_refused(asking, query):
+    status, body = await asking.get("query", query=query, time=str(END))
+    assert (status, body["errorType"]) == (400, "bad_data")
+    assert "at least one non-empty matcher" in body["error"]
