@@ -74,6 +74,7 @@ lint-protos: env
 	$(PY) -m grpc_tools.protoc -Iprotos -I"$(SITE)" --include_imports --include_source_info -o build/contracts.binpb $(PROTOS)
 	$(BIN)/buf lint build/contracts.binpb --path aerofusion
 	$(BIN)/buf breaking build/contracts.binpb --against protos/released.binpb --path aerofusion
+	$(PY) -m gateway.compile.derive --check
 
 lint-web: env web
 	$(PY) protos/generate.py --web --check

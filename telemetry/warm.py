@@ -24,20 +24,27 @@ from telemetry.scan.scanner import Scanner
 def main(words: list[str]) -> None:
     """Compile in two processes."""
     with ProcessPoolExecutor(2) as pool:
-        for done in [pool.submit(_scanner), pool.submit(_others)]:
+        for done in [pool.submit(first_requests), pool.submit(queries)]:
             done.result()
     if words != ["first"]:
-        Scanner().warm_rest()
-        deltas.warm()
-        warm_rolled()
+        rest()
         cache.note_whole()
 
 
-def _scanner() -> None:
+def first_requests() -> None:
+    """Compile or load what most requests need."""
     Scanner().warm()
 
 
-def _others() -> None:
+def rest() -> None:
+    """Compile or load what the other requests need, and queries of roll-ups."""
+    Scanner().warm_rest()
+    deltas.warm()
+    warm_rolled()
+
+
+def queries() -> None:
+    """Compile or load what rules and queries need."""
     warm_head()
     Edges(spans_max=1024).warm()
     Decimals().warm()

@@ -32,12 +32,17 @@ class Columns:
 def whole(samples: Ids) -> Columns:
     """Return those of *samples*, rows of `telemetry.scan.sink.Sample`, that are no differences."""
     deltas = samples[Sample.FLAGS] & np.uint64(DELTA) != 0
-    return _columns(samples if not deltas.any() else samples[:, ~deltas])
+    return _columns(samples if not deltas.any() else _chosen(samples, ~deltas))
 
 
 def added_up(samples: Ids) -> Columns:
     """Return those of *samples* that were differences, once they have been added up."""
-    return _columns(samples[:, samples[Sample.FLAGS] & np.uint64(DELTA) != 0])
+    return _columns(_chosen(samples, samples[Sample.FLAGS] & np.uint64(DELTA) != 0))
+
+
+def _chosen(samples: Ids, which: NDArray[np.bool_]) -> Ids:
+    """Return columns of *samples* with rows that are contiguous, as the head is compiled for."""
+    return np.ascontiguousarray(samples[:, which])
 
 
 def _columns(samples: Ids) -> Columns:

@@ -39,7 +39,7 @@ _MISSES_MAX = 16
 
 _ROOM_FIRST = 1 << 10
 _DIGITS_MAX = float(1 << 53)
-_POWERS = 10.0 ** np.arange(SCALE_MAX + 1)
+_POWERS = 10.0 ** np.arange(SCALE_MAX + 1, dtype=np.float64)
 _U0 = np.uint64(0)
 _SERIES, _VALUE = int(Sample.SERIES), int(Sample.VALUE)
 

@@ -190,6 +190,11 @@ def _folded(samples: Words) -> Words:
     return np.ascontiguousarray(np.concatenate([samples[:, ~folded], joined], axis=1))
 
 
+def warm() -> None:
+    """Load or compile what makes a batch; see `Scanner.warm_rest`."""
+    _gather(np.frombuffer(b"", np.uint8), np.zeros(0, np.uint64), 16)
+
+
 @compiled
 def _gather(data: Bytes, places: Words, size: int) -> Bytes:
     """Return *size* bytes of each of *places*, a row each; of place 0 zeros."""

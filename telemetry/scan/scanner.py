@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from meshkit.errors import InvalidInput
 from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
+from telemetry.scan.batch import warm as warm_batches
 from telemetry.scan.cache import drop_stale
 from telemetry.scan.described import NewSeries, attribute_places, describe
 from telemetry.scan.exponential import scan_exponentials
@@ -59,7 +60,7 @@ _POINT_SCANNERS = (
 
 _ALL = 1 << 64
 _TABLE_START = 1 << 14
-_EMPTY = np.zeros(0, np.uint8)
+_EMPTY = np.frombuffer(b"", np.uint8)  # Read-only, as requests are: compiled for nothing else.
 _NO_METRICS = np.zeros(2, np.uint64)
 
 
@@ -239,6 +240,7 @@ class Scanner:
     def warm_rest(self) -> None:
         """Load or compile all the others, so that no sender waits for it. On a thread of its own."""
         self._warm_points(set(Kind))
+        warm_batches()
         for signal in _SCANNERS:
             self.judge(signal, b"", 1)
         self.judge(Signal.SCRAPE, sealed(Header(labels={}), b""), 1)

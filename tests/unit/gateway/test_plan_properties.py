@@ -178,6 +178,6 @@ class RefusingConversation(Conversation):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestConversation.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestRefusingConversation = RefusingConversation.TestCase
 TestRefusingConversation.settings = TestConversation.settings

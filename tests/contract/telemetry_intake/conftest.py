@@ -1,0 +1,33 @@
+"""What all tests of the way in have in common."""
+
+import pytest
+from numba.core import event
+
+from telemetry import warm
+
+
+class Compiled(event.Listener):
+    """Remembers which of our kernels are compiled, not loaded."""
+
+    def __init__(self):
+        self.found = set()
+
+    def on_start(self, event):
+        kernel = event.data["dispatcher"].py_func
+        if kernel.__module__.startswith("telemetry."):
+            self.found.add(f"{kernel.__module__}.{kernel.__name__}: {event.data['args']}")
+
+    def on_end(self, event):
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_compiled():
+    """What is compiled beforehand is all that requests need: nobody waits for the rest."""
+    for all_of_it in (warm.first_requests, warm.rest, warm.queries):
+        all_of_it()
+    compiled = Compiled()
+    event.register("numba:compile", compiled)
+    yield
+    event.unregister("numba:compile", compiled)
+    assert compiled.found == set()
