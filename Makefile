@@ -83,33 +83,27 @@ lint-web: env web
 # The longest first: three run side by side, each in a process of its own, but one whole mesh at a time.
 SUITES := \
   e2e/test_faults.py \
+  unit+scenarios+golden \
   contract/gateway \
   contract/edge \
   e2e/test_airport_day.py+e2e/test_operator.py+e2e/test_clients.py+e2e/test_trust.py \
   contract/notifier \
+  contract/telemetry_intake \
   contract/hosts \
   contract/changes \
   contract/discovery \
-  unit+scenarios+golden \
-  contract/limits \
-  contract/access \
+  contract/limits+contract/access \
   contract/meshctl \
-  contract/telemetry_intake \
   contract/telemetry_alerts \
   contract/syncd \
-  contract/relay \
   contract/meshctl_config+contract/examples \
-  contract/identity \
-  contract/xds \
+  contract/relay+contract/identity+contract/xds \
   e2e/test_edge_config.py \
-  contract/demo \
-  contract/meshkit \
-  contract/telemetry_query \
+  contract/demo+contract/meshkit+contract/client \
   contract/telemetry_dashboards \
-  contract/telemetry_trends \
+  contract/telemetry_query+contract/telemetry_trends \
   contract/telemetry_store \
-  contract/telemetry_traces \
-  contract/client
+  contract/telemetry_traces
 # Short slices of the suites that take hours.
 LONG_SUITES := soak
 

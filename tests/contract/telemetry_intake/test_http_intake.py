@@ -152,7 +152,7 @@ async def test_a_sender_that_must_wait_is_told_how_long(settings, tmp_path, post
     chosen = Settings(
         state_dir=settings.state_dir, http_unix_socket=tmp_path / "h", log_bytes_max=1 << 20
     )
-    request = otlp_requests.gauges("g", range(50_000), time.time_ns())
+    request = otlp_requests.gauges("g", range(8_000), time.time_ns(), long="x" * 120)
 
     ((status, headers, body),) = await posting(("/v1/metrics", PROTOBUF, request), chosen=chosen)
 
