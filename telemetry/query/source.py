@@ -105,8 +105,8 @@ class StoreSource:
     async def _rollable(
         self, selection: matchers.Selection, series_max: int
     ) -> tuple[int, Sequence[Series]]:
-        until_ms = await self.reader.rolled_until()
-        return until_ms, await self._matching(selection, series_max) if until_ms else ()
+        series = await self._matching(selection, series_max)
+        return await self.reader.rolled_until(series), series
 
     async def _read(
         self, selection: matchers.Selection, start_ms: int, end_ms: int, series_max: int

@@ -128,9 +128,9 @@ class Reader:
         """Return the exemplars of *series* in that time, by series and rising time."""
         return await read_exemplars(self._sessions, series, start_ms=start_ms, end_ms=end_ms)
 
-    async def rolled_until(self) -> int:
-        """Return until when samples are rolled up, Unix milliseconds; 0: none are."""
-        return await rolled_until(self._sessions)
+    async def rolled_until(self, series: Sequence[Series]) -> int:
+        """Return until when *series* are rolled up, Unix milliseconds; 0: they aren't."""
+        return await rolled_until(self._sessions, series)
 
     async def read_rollups(
         self, series: Sequence[Series], spans: Sequence[Stretch], columns: Sequence[str]

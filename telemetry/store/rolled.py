@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from telemetry.store.model import Limits
-from telemetry.store.rollups import FORMAT, TABLES
+from telemetry.store.rollups import FINE_MS, FORMAT, TABLES
 from telemetry.store.samples import column
 
 
@@ -52,12 +52,27 @@ class Found:
     columns: Mapping[str, NDArray[Any]]
 
 
-async def rolled_until(sessions: Sessions) -> int:
-    """Return the end of the last window that is rolled up, Unix milliseconds; 0: none is."""
+async def rolled_until(sessions: Sessions, series: Sequence[Series]) -> int:
+    """
+    Return until when the roll-ups of *series* are all that there is, Unix milliseconds; 0: nowhere.
+
+    What came late, and isn't rolled up again yet, ends that before it.
+    """
     answer = await sessions.query(
-        f"SELECT max(until_ms) FROM rolled WHERE one = {FORMAT}", "TabSeparated"
+        f"SELECT max(until_ms), max(segment) FROM rolled WHERE one = {FORMAT}", "TabSeparated"
     )
-    return int(answer)
+    until_ms, segment = map(int, answer.split())
+    metrics = sorted({metric for one in series for metric, _ in one.keys})
+    if not until_ms or not metrics:
+        return until_ms
+    late = await sessions.query(
+        "SELECT min(ts_ms) FROM samples"
+        f" WHERE metric IN ({','.join(map(str, metrics))})"
+        f" AND segment > {segment} AND ts_ms <= {until_ms}",
+        "TabSeparated",
+    )
+    first_ms = int(late)
+    return min(until_ms, (first_ms - 1) // FINE_MS * FINE_MS) if first_ms else until_ms
 
 
 async def read_rollups(

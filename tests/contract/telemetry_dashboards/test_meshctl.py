@@ -27,12 +27,18 @@ def meshctl(tmp_path):
     return run
 
 
+STEP_NS = 600 * 10**9
+
+
 async def told(service, name, hours=60):
-    """An hour's value each ten minutes, up to now."""
+    """A value each ten minutes, as a forecast's steps are, and one of now."""
     now = time.time_ns()
+    newest = now - now % STEP_NS
     for back in range(6 * hours, -1, -1):
-        await service.send(name, 100 + back, at_ns=now - back * 600 * 10**9)
-    await service.found(name)
+        await service.send(name, 100 + back, at_ns=newest - back * STEP_NS)
+    await service.send(name, 100, at_ns=now)
+    # What is old is found once it is loaded.
+    await service.found(f"count_over_time({name}[{hours * 60 + 10}m]) > {6 * hours + 1}")
 
 
 async def test_the_shipped_dashboards_are_listed(running, meshctl):

@@ -171,7 +171,8 @@ async def test_what_is_rolled_up_gives_the_answers_of_its_samples(sessions, seed
             assert reads[0] is not None
 
 
-async def test_late_samples_are_in_the_answers_once_they_are_rolled_up(sessions):
+@pytest.mark.parametrize("rolled_up", [True, False])
+async def test_late_samples_are_in_the_answers_rolled_up_or_not(sessions, rolled_up):
     chance = random.Random(7)
     samples = list(samples_of(chance))
     late = [one for one in samples if chance.random() < 0.2]
@@ -180,10 +181,23 @@ async def test_late_samples_are_in_the_answers_once_they_are_rolled_up(sessions)
     await roll(sessions)
     chance.shuffle(late)
     await insert(sessions, 1, late, segment=2)
-    await roll(sessions)
+    if rolled_up:
+        await roll(sessions)
 
     for query in QUERIES:
         found, wanted, _ = await answers(stored(sessions), query, (BASE_MS, END_MS, COARSE_MS))
+        same(found, wanted)
+
+
+@pytest.mark.parametrize("hours", [1, 2, HOURS])
+async def test_a_series_that_has_only_come_late_is_in_the_answers(sessions, hours):
+    await roll(sessions)
+    await name(sessions, 1, 1)
+    begin = END_MS - hours * COARSE_MS
+    await insert(sessions, 1, [(at, 1.0) for at in range(begin, END_MS + 1, 2 * FINE_MS)], 2)
+
+    for query in QUERIES:
+        found, wanted, _ = await answers(stored(sessions), query, (BASE_MS, END_MS, 2 * FINE_MS))
         same(found, wanted)
 
 
