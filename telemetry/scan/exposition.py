@@ -40,6 +40,7 @@ _SCRAPED = 0x7363726170656421
 _U0 = np.uint64(0)
 _MILLION = np.uint64(1_000_000)
 _LF, _SPACE, _TAB, _HASH, _OPEN, _CLOSE, _QUOTE, _BACKSLASH = (ord(c) for c in '\n \t#{}"\\')
+_POINT = ord(".")
 _DIGITS_MAX = 64
 
 _strtod: Any = types.ExternalFunction("strtod", types.float64(types.uintp, types.uintp))
@@ -47,12 +48,19 @@ _strtod: Any = types.ExternalFunction("strtod", types.float64(types.uintp, types
 
 
 @bare
-def _key_end(data: Bytes, at: int, end: int) -> int:
-    """Return where the name and the labels at *at* end; -1 if they don't."""
+def _name_end(data: Bytes, at: int, end: int) -> int:
     while at < end and data[at] != _OPEN and data[at] != _SPACE and data[at] != _TAB:
         at += 1
+    return at
+
+
+@bare
+def _key_end(data: Bytes, at: int, end: int) -> int:
+    """Return where the name and the labels at *at* end; -1 if they don't."""
+    at = name_end = _name_end(data, at, end)
+    at = _skip(data, at, end)
     if at == end or data[at] != _OPEN:
-        return at
+        return name_end
     quoted = False
     while at < end:
         byte = data[at]
@@ -92,6 +100,13 @@ def _is_word(data: Bytes, start: int, stop: int, low: int, middle: int, last: in
 
 
 @bare
+def _digits_end(data: Bytes, at: int, stop: int) -> int:
+    while at < stop and 0x30 <= data[at] <= 0x39:
+        at += 1
+    return at
+
+
+@bare
 def _number(data: Bytes, start: int, stop: int) -> tuple[bool, float]:
     """Return whether a word is a number, and which."""
     at = start
@@ -99,19 +114,31 @@ def _number(data: Bytes, start: int, stop: int) -> tuple[bool, float]:
     if at < stop and (data[at] == 0x2B or data[at] == 0x2D):
         at += 1
     if _is_word(data, at, stop, 0x69, 0x6E, 0x66):
-        return True, -np.inf if negative else np.inf
+        whole = stop - at == 8 and _is_word(data, at + 3, stop, 0x69, 0x6E, 0x69)
+        whole = whole and _is_word(data, at + 5, stop, 0x69, 0x74, 0x79)
+        return whole or stop - at == 3, -np.inf if negative else np.inf
     if _is_word(data, at, stop, 0x6E, 0x61, 0x6E):
         return stop - at == 3, np.nan
     if at == stop or stop - start > _DIGITS_MAX:
         return False, 0.0
-    digits = 0
-    for i in range(at, stop):
-        byte = data[i]
-        if 0x30 <= byte <= 0x39:
-            digits += 1
-        elif byte not in (0x2E, 0x2B, 0x2D, 0x65, 0x45):
-            return False, 0.0
+    first = at
+    at = _digits_end(data, at, stop)
+    digits = at - first
+    if at < stop and data[at] == _POINT:
+        first = at + 1
+        at = _digits_end(data, first, stop)
+        digits += at - first
     if digits == 0:
+        return False, 0.0
+    if at < stop and data[at] | 0x20 == 0x65:
+        at += 1
+        if at < stop and (data[at] == 0x2B or data[at] == 0x2D):
+            at += 1
+        first = at
+        at = _digits_end(data, at, stop)
+        if at == first:
+            return False, 0.0
+    if at != stop:
         return False, 0.0
     return True, _strtod(data.ctypes.data + start, np.uintp(0))
 
@@ -163,9 +190,7 @@ def scan_exposition(
         key_end = _key_end(data, begin, end)
         if key_end <= begin:
             return line  # type: ignore[no-any-return]
-        name_end = begin
-        while name_end < key_end and data[name_end] != _OPEN:
-            name_end += 1
+        name_end = _name_end(data, begin, key_end)
         value_at = _skip(data, key_end, end)
         value_end = _word_end(data, value_at, end)
         good, value = _number(data, value_at, value_end)
@@ -174,6 +199,8 @@ def scan_exposition(
         if good and time_at < end and data[time_at] != _HASH:
             time_end = _word_end(data, time_at, end)
             good, told = _number(data, time_at, time_end)
+            rest = _skip(data, time_end, end)
+            good = good and (rest == end or data[rest] == _HASH)
             ms = told * 1000.0 if seconds else told
             if good:
                 time = np.uint64(np.int64(ms)) * _MILLION if 0 < ms < 9e12 else np.uint64(1)

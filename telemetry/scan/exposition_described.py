@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LABEL = re.compile(rb'\s*([a-zA-Z_][a-zA-Z0-9_.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*,?')
+_LABEL = re.compile(rb'\s*([a-zA-Z_][a-zA-Z0-9_.]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(,?)')
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:.]*")
 _ESCAPED = re.compile(r"\\(.)")
 _COMMENT = re.compile(rb"^#\s+(TYPE|HELP|UNIT)\s+(\S+)[ \t]*(.*)$", re.MULTILINE)
 _KINDS = {
@@ -95,6 +96,8 @@ def describe_scraped(
         key = request[row[New.HEADER] : row[New.HEADER_END]]
         name_bytes, brace, rest = key.partition(b"{")
         name = name_bytes.strip().decode()
+        if not _NAME.fullmatch(name):
+            raise BadExposition(f"no name of a metric: {name[:100]!r}")
         own = _labels(rest[:-1]) if brace else {}
         labels = {label: value for label, value in own.items() if value}
         for label, value in header.labels.items():
@@ -128,7 +131,7 @@ def keys_of(request: bytes) -> Iterator[bytes]:
                 yield match[0]
 
 
-_KEY = re.compile(rb'[^{\s]+(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?')
+_KEY = re.compile(rb'[^{\s]+(?:[ \t]*\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?')
 
 
 def _families(request: bytes) -> dict[str, dict[str, str]]:
@@ -148,9 +151,10 @@ def _family(name: str) -> str:
 def _labels(text: bytes) -> dict[str, str]:
     labels: dict[str, str] = {}
     at = 0
+    divided = b","
     while text[at:].strip():
         match = _LABEL.match(text, at)
-        if match is None:
+        if match is None or not divided:
             raise BadExposition(f"labels can't be read: {text[:100]!r}")
         name = match[1].decode()
         if name in labels:
@@ -158,5 +162,5 @@ def _labels(text: bytes) -> dict[str, str]:
         labels[name] = _ESCAPED.sub(
             lambda one: "\n" if one[1] == "n" else one[1], match[2].decode()
         )
-        at = match.end()
+        at, divided = match.end(), match[3]
     return labels
