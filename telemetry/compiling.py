@@ -46,7 +46,7 @@ async def compiled(stop: asyncio.Event) -> bool:
 async def compile_rest() -> None:
     """Have all the rest on disk, too. Cancelled, it ends at once."""
     if not cache.is_whole():
-        await _compile()
+        await _compile("beside")
 
 
 async def _compile(*words: str) -> None:

@@ -1,33 +1,43 @@
 """
 `python -m telemetry.warm`: compile all kernels, so that no start, query or test waits for that.
 
-Half a minute the first time on a machine, a second after that: numba keeps what it compiled beside
-the sources. A service that finds none has this run for it (telemetry/compiling.py), at first with
-`first`: what it can't begin without.
+Some minutes the first time on a machine, seconds after that: numba keeps what it compiled beside
+the sources. A service that finds none has this run for it (telemetry/compiling.py): at first with
+`first`, what it can't begin without, then with `beside`, the rest while it serves.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from telemetry.head.warming import warm as warm_head
 from telemetry.load import deltas
 from telemetry.load.decimals import Decimals
 from telemetry.map.edges import Edges
 from telemetry.promql.warm import warm as warm_queries
-from telemetry.promql.warm import warm_rolled
+from telemetry.promql.warm import warm_rest as warm_rare_queries
 from telemetry.scan import cache
 from telemetry.scan.scanner import Scanner
 
 
 def main(words: list[str]) -> None:
-    """Compile in two processes."""
-    with ProcessPoolExecutor(2) as pool:
-        for done in [pool.submit(first_requests), pool.submit(queries)]:
+    """Compile in two processes, or in one beside what serves."""
+    parts = [first_requests, queries]
+    if words != ["first"]:
+        parts += [rare_queries, rare_requests]
+    if words == ["beside"]:
+        os.nice(10)
+    processes = 1 if words == ["beside"] else 2
+    # Each part in a process of its own: what compiles keeps its memory.
+    with ProcessPoolExecutor(
+        processes, max_tasks_per_child=1, mp_context=get_context("spawn")
+    ) as pool:
+        for done in [pool.submit(part) for part in parts]:
             done.result()
     if words != ["first"]:
-        rest()
         cache.note_whole()
 
 
@@ -36,11 +46,15 @@ def first_requests() -> None:
     Scanner().warm()
 
 
-def rest() -> None:
-    """Compile or load what the other requests need, and queries of roll-ups."""
+def rare_requests() -> None:
+    """Compile or load what the other requests need."""
     Scanner().warm_rest()
     deltas.warm()
-    warm_rolled()
+
+
+def rare_queries() -> None:
+    """Compile or load what other queries need: of native histograms, roll-ups, long ranges."""
+    warm_rare_queries()
 
 
 def queries() -> None:

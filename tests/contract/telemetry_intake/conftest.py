@@ -24,7 +24,7 @@ class Compiled(event.Listener):
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_compiled():
     """What is compiled beforehand is all that requests need: nobody waits for the rest."""
-    for all_of_it in (warm.first_requests, warm.rest, warm.queries):
+    for all_of_it in (warm.first_requests, warm.rare_requests, warm.queries):
         all_of_it()
     compiled = Compiled()
     event.register("numba:compile", compiled)

@@ -30,6 +30,7 @@ CALLED_AT_IMPORT = {
     "datetime",
     "dns_name",
     "np.dtype",
+    "np.frombuffer",
     "np.uint64",
     "np.zeros",
     "re.compile",
