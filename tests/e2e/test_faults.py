@@ -116,6 +116,23 @@ def test_a_mesh_that_stops_leaves_nothing_running_and_finds_its_data_again(own_m
     assert "test.Kept" in mesh.meshctl("service", "get", "kept", "--json").stdout
 
 
+def test_a_telemetry_that_stands_still_is_told_of_by_who_watches_it(own_mesh):
+    mesh = own_mesh(
+        "--no-demo", "--set", "DEADMAN_STALLED_AFTER=2", "--set", "DEADMAN_INTERVAL=0.5"
+    )
+    mails = mesh.state / "mailsink/maildir/new"
+    stopped = mesh.part("telemetry")["pid"]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        until(
+            lambda: any(b"Alerting itself stands still" in p.read_bytes() for p in mails.iterdir()),
+            "a mail to the duty manager",
+            within_s=60,
+        )
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
 def test_a_second_up_on_the_same_state_is_refused_in_words(day):
     run = day.meshctl("up", "--detach", check=False)
 
