@@ -201,6 +201,7 @@ POLICIES = (
 )
 OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
 MAP_FIELDS = (
+    "source_codes",
     "typed_per_filter_config",
     "typed_extension_protocol_options",
     "providers",
