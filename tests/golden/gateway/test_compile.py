@@ -202,6 +202,7 @@ POLICIES = (
 OPTIONS = EdgeOptions(cors_origins=("https://console.example",))
 MAP_FIELDS = (
     "source_codes",
+    "filter_context",
     "typed_per_filter_config",
     "typed_extension_protocol_options",
     "providers",
