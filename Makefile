@@ -11,6 +11,8 @@ SITE = $$($(PY) -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 PROTOS = $$(cd protos && find aerofusion -name '*.proto' | sort)
 PYTEST := $(PY) -m pytest
 ARGS ?=
+# Else each process that is started would compile the whole source anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 ##@ Run
 
