@@ -28,7 +28,7 @@ def parse(content: str, where: str) -> list[objective_pb2.Objective]:
     """
     found = []
     try:
-        for document in yaml.safe_load_all(content):
+        for document in yaml.load_all(content, yaml.CSafeLoader):
             if document is None:
                 continue
             if not isinstance(document, dict):

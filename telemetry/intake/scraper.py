@@ -73,7 +73,7 @@ def read_targets(path: Path) -> list[Target]:
 
     """
     try:
-        told = yaml.safe_load(path.read_text()) or {}
+        told = yaml.load(path.read_text(), yaml.CSafeLoader) or {}
         _only(told, {"global", "scrape_configs"})
         fallback = told.get("global") or {}
         _only(fallback, {"scrape_interval", "scrape_timeout"})
