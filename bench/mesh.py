@@ -22,9 +22,9 @@ import grpc
 from aerofusion.gateway.v1 import service_pb2
 from bench.backend import SERVICE
 from meshctl.admin import Admin
-from meshctl.site import gateway_socket
+from meshctl.sockets import gateway_socket
 from meshctl.state import State
-from meshkit.identity import IdentityFolder, SpiffeId, Workload
+from meshkit.identity import IdentityFolder, JoinFile, SpiffeId, Workload
 
 
 POLL_S = 0.05
@@ -99,8 +99,8 @@ async def backend(mesh: Mesh) -> AsyncIterator[tuple[str, Workload]]:
     folder.mkdir(mode=0o700, exist_ok=True)
     identity = folder / "identity"
     async with Admin(mesh.admin_socket) as admin:
-        ticket = await admin.join_file(str(SpiffeId("bench")))
-        ticket.write(folder / "join.json")
+        token = await admin.join_token(str(SpiffeId("bench")))
+        JoinFile.from_token(token).write(folder / "join.json")
         notify = folder / "ready.sock"
         with _notifications(notify) as told:
             process = subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond

@@ -18,6 +18,7 @@ from aerofusion.gateway.v1 import (
     change_service_pb2_grpc,
     config_service_pb2_grpc,
     explain_service_pb2_grpc,
+    identity_pb2,
     identity_service_pb2,
     identity_service_pb2_grpc,
     key_service_pb2_grpc,
@@ -29,7 +30,6 @@ from aerofusion.gateway.v1 import (
 from meshctl import exits
 from meshctl.faults import MeshctlError
 from meshkit.errors import InvalidInput, Unavailable
-from meshkit.identity import JoinFile
 from meshkit.status import from_rpc_error
 
 
@@ -103,15 +103,15 @@ class Admin:
     ) -> None:
         await self._channel.close()
 
-    async def join_file(self, spiffe_id: str, public_names: Sequence[str] = ()) -> JoinFile:
+    async def join_token(
+        self, spiffe_id: str, public_names: Sequence[str] = ()
+    ) -> identity_pb2.JoinToken:
         """A one-time token for *spiffe_id*. Raises grpc.RpcError."""
-        response = await self.identity.CreateJoinToken(
-            identity_service_pb2.CreateJoinTokenRequest(
-                spiffe_id=spiffe_id, public_names=public_names
-            ),
-            timeout=CALL_TIMEOUT_S,
+        request = identity_service_pb2.CreateJoinTokenRequest(
+            spiffe_id=spiffe_id, public_names=public_names
         )
-        return JoinFile.from_token(response.join_token)
+        response = await self.identity.CreateJoinToken(request, timeout=CALL_TIMEOUT_S)
+        return response.join_token
 
     async def token(
         self, *, subject: str, tenant: str, roles: Sequence[str], ttl: timedelta | None = None

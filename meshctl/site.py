@@ -16,8 +16,9 @@ from meshctl.admin import Admin, told
 from meshctl.faults import MeshctlError
 from meshctl.parts.postgres import Cluster
 from meshctl.processes import Command
+from meshctl.sockets import gateway_socket
 from meshctl.state import State
-from meshkit.identity import IdentityFolder, SpiffeId
+from meshkit.identity import IdentityFolder, JoinFile, SpiffeId
 
 
 ROOT = Path(__file__).parents[1]
@@ -127,11 +128,12 @@ class Site:
         """
         try:
             async with Admin(self.gateway_socket) as admin:
-                ticket = await admin.join_file(str(SpiffeId(service, REPLICA)), public_names)
+                token = await admin.join_token(str(SpiffeId(service, REPLICA)), public_names)
         except grpc.RpcError as error:
             if self.admitted(service):
                 return
             raise told(error) from None
+        ticket = JoinFile.from_token(token)
         ticket.write(self.join_path(service))
         if not self.ca_file.exists() or self.ca_file.read_bytes() != ticket.bundle_pem:
             self.ca_file.write_bytes(ticket.bundle_pem)
@@ -169,16 +171,6 @@ class Site:
             environment=environment,
             niceness=BACKGROUND.get(words[-2 if words[-1] == "serve" else -1], 0),
         )
-
-
-def gateway_socket(run: Path) -> Path:
-    """Where the gateway lets operators of this machine in."""
-    return run / "gateway" / "gateway.sock"
-
-
-def telemetry_socket(run: Path) -> Path:
-    """Where telemetry lets operators of this machine in, over gRPC."""
-    return run / "telemetry" / "telemetry.sock"
 
 
 def python_environment() -> dict[str, str]:

@@ -26,8 +26,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from meshctl import exits
 from meshctl.faults import MeshctlError
 from meshctl.private import write_private
@@ -250,6 +248,8 @@ def is_free(port: int) -> bool:
 
 
 def _by_whom(port: int) -> str:
+    import psutil  # noqa: PLC0415 - only where a port is taken
+
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)

@@ -15,7 +15,7 @@ import grpc
 from meshctl import exits
 from meshctl.admin import Admin, told
 from meshctl.faults import MeshctlError
-from meshctl.site import gateway_socket, telemetry_socket
+from meshctl.sockets import gateway_socket, telemetry_socket
 from meshctl.state import Holder, State
 from meshctl.telemetry import Telemetry
 

@@ -10,7 +10,8 @@ import grpc
 from meshctl.parts import services
 from meshctl.parts.part import Part, Send
 from meshctl.processes import Command
-from meshctl.site import Site, telemetry_socket
+from meshctl.site import Site
+from meshctl.sockets import telemetry_socket
 from meshctl.telemetry import MESH_RULES, Telemetry
 
 
