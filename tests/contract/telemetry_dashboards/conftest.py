@@ -28,6 +28,12 @@ class Service:
         """Acknowledge gauges, series by series."""
         await self._export(otlp_requests.gauges(name, values, at_ns or time.time_ns()))
 
+    async def send_past(self, name, points):
+        """Acknowledge a gauge's values, each with its time, at once."""
+        # Messages behind one another are one message with all of their fields.
+        parts = [otlp_requests.gauges(name, [value], at_ns) for at_ns, value in points]
+        await self._export(b"".join(parts))
+
     async def found(self, name):
         """Wait until *name* is found: a start takes a second until memory answers."""
         request = QueryInstantRequest(query=name)

@@ -34,9 +34,8 @@ async def told(service, name, hours=60):
     """A value each ten minutes, as a forecast's steps are, and one of now."""
     now = time.time_ns()
     newest = now - now % STEP_NS
-    for back in range(6 * hours, -1, -1):
-        await service.send(name, 100 + back, at_ns=newest - back * STEP_NS)
-    await service.send(name, 100, at_ns=now)
+    points = [(newest - back * STEP_NS, 100 + back) for back in range(6 * hours, -1, -1)]
+    await service.send_past(name, [*points, (now, 100)])
     # What is old is found once it is loaded.
     await service.found(f"count_over_time({name}[{hours * 60 + 10}m]) > {6 * hours + 1}")
 
