@@ -8,7 +8,6 @@ budget leaves room for, chosen by their id, and each stands for 1 / share of the
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,6 +37,7 @@ _WHOLE = 1 << 64
 class _Open:
     """A trace that isn't decided on."""
 
+    trace_id: bytes
     first_ms: int
     start_ns: int
     spans: int = 0
@@ -70,20 +70,22 @@ class History:
 
     def __init__(self) -> None:
         self._counts = np.zeros(BUCKETS)
+        self._whole = 0.0
 
     def slow(self, duration_ns: int) -> bool:
         """Whether a trace of that length is one of the longest hundredth."""
-        whole = self._counts.sum()
-        if whole < SLOW_FROM:
+        if self._whole < SLOW_FROM:
             return False
-        below = np.searchsorted(np.cumsum(self._counts), SLOW * whole)
-        return bool(bucket_of(np.uint64(duration_ns)) > below)
+        shorter = self._counts[: bucket_of(np.uint64(duration_ns))].sum()
+        return bool(shorter >= SLOW * self._whole)
 
     def add(self, duration_ns: int) -> None:
         """Count a trace of that length."""
         self._counts[bucket_of(np.uint64(duration_ns))] += 1
-        if self._counts.sum() > _FORGET_AT:
+        self._whole += 1
+        if self._whole > _FORGET_AT:
             self._counts /= 2
+            self._whole /= 2
 
 
 class Sampler:
@@ -137,14 +139,33 @@ class Sampler:
 
     def take(self, spans: NDArray[np.uint64], now_ms: int) -> None:
         """Look at *spans*, rows of `telemetry.map.spans`, that have come at *now_ms*."""
-        order = np.lexsort((spans[:, TRACE_LOW], spans[:, TRACE_HIGH]))
-        spans = spans[order]
-        ids = spans[:, TRACE_HIGH : TRACE_LOW + 1].astype(">u8").tobytes()
+        if not len(spans):
+            return
+        spans = spans[np.lexsort((spans[:, TRACE_LOW], spans[:, TRACE_HIGH]))]
+        ids = spans[:, TRACE_HIGH : TRACE_LOW + 1]
         new = np.ones(len(spans), bool)
-        new[1:] = (spans[1:, [TRACE_HIGH, TRACE_LOW]] != spans[:-1, [TRACE_HIGH, TRACE_LOW]]).any(1)
-        bounds = [*np.flatnonzero(new).tolist(), len(spans)]
-        for first, last in itertools.pairwise(bounds):
-            self._take_of(ids[16 * first : 16 * first + 16], spans[first:last], now_ms)
+        new[1:] = (ids[1:] != ids[:-1]).any(1)
+        firsts = np.flatnonzero(new)
+        names = ids[firsts].astype(">u8").tobytes()
+        starts = np.minimum.reduceat(spans[:, START], firsts).tolist()
+        failed = np.logical_or.reduceat(spans[:, FAILED] != 0, firsts).tolist()
+        counts = np.diff(firsts, append=len(spans)).tolist()
+        roots = np.flatnonzero(spans[:, PARENT] == 0)
+        # The first root of each trace: what is put in later stays.
+        of_trace = (np.cumsum(new) - 1)[roots]
+        root_of = dict(zip(of_trace[::-1].tolist(), roots[::-1].tolist(), strict=True))
+        for i, count in enumerate(counts):
+            one = self._undecided(names[16 * i : 16 * i + 16], starts[i], now_ms)
+            if one is None:
+                continue
+            one.spans += count
+            one.failed |= failed[i]
+            root = root_of.get(i)
+            if root is not None and not one.rooted:
+                one.rooted = True
+                one.service = int(spans[root, SERVICE])
+                one.duration_ns = int(spans[root, DURATION])
+                self._due.append((now_ms + self._grace_ms, one.trace_id))
 
     def decide(self, now_ms: int) -> Decisions:
         """Return what is decided by *now_ms*."""
@@ -166,28 +187,21 @@ class Sampler:
         self._measure(now_ms)
         return found
 
-    def _take_of(self, trace_id: bytes, spans: NDArray[np.uint64], now_ms: int) -> None:
-        start_ns = int(spans[:, START].min())
+    def _undecided(self, trace_id: bytes, start_ns: int, now_ms: int) -> _Open | None:
+        """Return the trace, spans of which have come, or None if it is decided on."""
         decided = self._decided.get(trace_id)
         if decided is not None:
             if decided[1]:  # Those that come late go as the others have gone.
                 self._late[trace_id] = min(start_ns, decided[1])
-            return
+            return None
         one = self._open.get(trace_id)
         if one is None:
             if len(self._open) >= self._traces_max:
                 oldest, _ = self._open.popitem(last=False)
                 self._decided[oldest] = (now_ms, 0)
-            one = self._open[trace_id] = _Open(now_ms, start_ns)
-        one.spans += len(spans)
+            one = self._open[trace_id] = _Open(trace_id, now_ms, start_ns)
         one.start_ns = min(one.start_ns, start_ns)
-        one.failed |= bool(spans[:, FAILED].any())
-        roots = np.flatnonzero(spans[:, PARENT] == 0)
-        if len(roots) and not one.rooted:
-            one.rooted = True
-            one.service = int(spans[roots[0], SERVICE])
-            one.duration_ns = int(spans[roots[0], DURATION])
-            self._due.append((now_ms + self._grace_ms, trace_id))
+        return one
 
     def _decide_on(self, trace_id: bytes, found: Decisions, now_ms: int) -> None:
         one = self._open.pop(trace_id, None)

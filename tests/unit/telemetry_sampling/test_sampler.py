@@ -29,12 +29,15 @@ def busy(sampler, chance, *, seconds=120, per_second=100, odd=lambda _: False, s
     all_, odd_, dropped, weights = [], [], [], {}
     for tick in range(seconds + 3):
         now = start_ms + tick * 1000
-        for _ in range(per_second if tick < seconds else 0):
-            trace = chance.getrandbits(64)
-            failed = odd(chance)
-            sampler.take(np.vstack([span(trace, parent=9, failed=failed), span(trace)]), now)
-            all_.append(name(trace))
-            odd_ += [name(trace)] if failed else []
+        if tick < seconds:
+            traces = [chance.getrandbits(64) for _ in range(per_second)]
+            failed = [odd(chance) for _ in traces]
+            spans = np.repeat(span(0), 2 * per_second, axis=0)
+            spans[:, TRACE_LOW] = traces * 2
+            spans[:per_second, PARENT], spans[:per_second, FAILED] = 9, failed
+            sampler.take(spans, now)
+            all_ += map(name, traces)
+            odd_ += [name(trace) for trace, bad in zip(traces, failed, strict=True) if bad]
         found = sampler.decide(now)
         dropped += [one.trace_id for one in found.dropped]
         weights.update(found.weights)
