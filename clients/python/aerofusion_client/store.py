@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,19 +140,19 @@ class Store:
             if diff.reset:
                 self._db.execute("DELETE FROM cells WHERE space = ?", (space,))
                 self._db.execute("DELETE FROM records WHERE space = ?", (space,))
-            self._db.executemany(
+            self._each(
                 "DELETE FROM cells WHERE space = ? AND record = ? AND field = ?",
                 [(space, *key) for key in diff.dropped],
             )
-            self._db.executemany(
+            self._each(
                 "INSERT OR REPLACE INTO records VALUES (?, ?, ?)",
                 [(space, *named) for named in diff.named],
             )
-            self._db.executemany(
+            self._each(
                 "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?)",
                 [(space, *cell) for cell in diff.put],
             )
-            self._db.executemany(
+            self._each(
                 "DELETE FROM records WHERE space = ? AND number = ?",
                 [(space, number) for number in diff.unnamed],
             )
@@ -192,21 +193,25 @@ class Store:
         )
 
     def _save_outbox(self, space: int, diff: Diff) -> None:
-        self._db.executemany(
+        self._each(
             "UPDATE outbox SET settled_at = ? WHERE space = ? AND number = ?",
             [(seq, space, number) for number, seq in diff.settled],
         )
-        self._db.executemany(
+        self._each(
             "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
             [
                 (space, mutation.number, mutation.SerializeToString(), reason, message)
                 for mutation, reason, message in diff.rejected
             ],
         )
-        self._db.executemany(
+        self._each(
             "DELETE FROM outbox WHERE space = ? AND number = ?",
             [(space, number) for number in diff.finished],
         )
+
+    def _each(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:  # Mostly there are none, and a statement for none takes as long as for one.
+            self._db.executemany(statement, rows)
 
     def _load_cells(self, space: int, replica: Replica) -> None:
         for number, record_id in self._db.execute(

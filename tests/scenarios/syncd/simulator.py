@@ -138,7 +138,8 @@ class Device:
         self.heard: list[bytes] = []
         self.results: dict[int, frames.MutationResult] = {}
         self.written: dict[int, frames.Mutation] = {}
-        self.trace: list[str] = []
+        self.trace: list[str] | None = None
+        """A line about each frame, for whoever puts a list here."""
         self.restart()
 
     def restart(self):
@@ -220,7 +221,7 @@ class Device:
     def hear(self, data: bytes):
         self.heard.append(data)
         frame = contract.SessionResponse.FromString(data).frame
-        self.trace.append(f"{self.name} <- {said(frame)}")
+        self._note("<-", frame)
         if frame.WhichOneof("frame") == "ack":
             for result in frame.ack.results:
                 if result.status != frames.MUTATION_STATUS_FORGOTTEN:
@@ -249,11 +250,15 @@ class Device:
             if kind in ("delta", "ack"):
                 self.hear(frame)
 
+    def _note(self, way, frame):
+        if self.trace is not None:
+            self.trace.append(f"{self.name} {way} {said(frame)}")
+
     def _do(self, effects):
         for effect in effects:
             match effect:
                 case Send():
-                    self.trace.append(f"{self.name} -> {said(effect.frame)}")
+                    self._note("->", effect.frame)
                     if self.stream is not None:
                         self.stream.up.append(effect.frame.SerializeToString())
                     if effect.frame.WhichOneof("frame") == "push":
