@@ -59,6 +59,8 @@ def edge_listener(options: EdgeOptions, hosts: Iterable[Host] = ()) -> Resource:
         address={"socket_address": {"address": options.address, "port_value": options.port}},
         per_connection_buffer_limit_bytes={"value": _BUFFER_BYTES},
         listener_filters=[_connection_rate(options), _server_name()],
+        # They wait for the handshake to begin.
+        listener_filters_timeout=_HANDSHAKE_TIMEOUT,
         # Two edges on one port would share its connections without a word.
         enable_reuse_port={"value": False},
         filter_chains=_chains(options, hosts),
