@@ -214,7 +214,9 @@ async def settings(postgres, sink) -> Settings:
     return Settings(
         postgres_dsn=await postgres.database("notifier"),
         smtp_address=f"127.0.0.1:{sink.port}",
-        poll_interval=timedelta(seconds=0.1),
+        # As few of both as will do: a test would spend most of its work on them.
+        poll_interval=timedelta(seconds=0.3),
+        postgres_connections=4,
         lease_margin=timedelta(seconds=0.5),
         attempt_timeout=timedelta(seconds=5),
         heartbeat=timedelta(seconds=1),
