@@ -12,9 +12,9 @@ from gateway.settings import Settings
 from tests.fixtures.serving import running
 
 
-@pytest.fixture
-async def gateway(postgres, ca):
-    """Start a gateway: `async with gateway() as (settings, port):`, with the test CA's identity."""
+@contextlib.asynccontextmanager
+async def gateways(postgres, ca):
+    """Yields what starts a gateway: `async with start() as (settings, port):`."""
     with tempfile.TemporaryDirectory() as folder:  # A Unix socket's path must be short.
 
         @contextlib.asynccontextmanager
@@ -28,6 +28,13 @@ async def gateway(postgres, ca):
             async with running(serve, made, workload=ca.workload("gateway")) as port:
                 yield made, port
 
+        yield start
+
+
+@pytest.fixture
+async def gateway(postgres, ca):
+    """Start a gateway: `async with gateway() as (settings, port):`, with the test CA's identity."""
+    async with gateways(postgres, ca) as start:
         yield start
 
 

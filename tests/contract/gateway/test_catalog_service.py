@@ -2,16 +2,19 @@
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.protobuf import field_mask_pb2
 
 from aerofusion.gateway.v1 import catalog_service_pb2 as rpc
 from aerofusion.gateway.v1 import catalog_service_pb2_grpc as stubs
 from aerofusion.gateway.v1 import revision_pb2, route_pb2, service_pb2
 from meshkit.status import from_rpc_error
+from tests.contract.gateway.conftest import gateways
 from tests.fixtures.echo import SERVICE, descriptor_set
 
 
 ECHO = "services/echo"
+KNOWN = "services/known"
 
 
 def service(**fields):
@@ -37,6 +40,17 @@ def route(**fields):
 @pytest.fixture
 async def catalog(operator):
     return stubs.CatalogServiceStub(operator)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared(postgres, ca):
+    """A catalog that refuses whatever it is told by those who share it; it holds a service only."""
+    async with gateways(postgres, ca) as start, start() as (settings, _):
+        address = f"unix:{settings.unix_socket}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            made = stubs.CatalogServiceStub(channel)
+            await create(made, "known", descriptor_set=descriptor_set())
+            yield made
 
 
 async def create(catalog, name="echo", request_id="", **fields):
@@ -121,6 +135,7 @@ async def test_everything_told_of_a_service_and_a_route_is_kept(catalog):
     assert made == told
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
@@ -146,12 +161,13 @@ async def test_everything_told_of_a_service_and_a_route_is_kept(catalog):
         ({"description": "x" * 501}, "service.description"),
     ],
 )
-async def test_a_service_that_cannot_be_is_refused_by_field(catalog, fields, path):
-    error = await refused(create(catalog, **fields))
+async def test_a_service_that_cannot_be_is_refused_by_field(shared, fields, path):
+    error = await refused(create(shared, **fields))
     assert error.reason == "INVALID_SERVICE"
     assert path in error.field_violations
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
@@ -172,17 +188,17 @@ async def test_a_service_that_cannot_be_is_refused_by_field(catalog, fields, pat
         ({"retry": route_pb2.Retry()}, "route.retry.attempts_max"),
     ],
 )
-async def test_a_route_that_cannot_be_is_refused_by_field(catalog, fields, path):
-    await create(catalog, descriptor_set=descriptor_set())
-    request = rpc.CreateRouteRequest(parent=ECHO, route_id="r", route=route(**fields))
-    error = await refused(catalog.CreateRoute(request))
+async def test_a_route_that_cannot_be_is_refused_by_field(shared, fields, path):
+    request = rpc.CreateRouteRequest(parent=KNOWN, route_id="r", route=route(**fields))
+    error = await refused(shared.CreateRoute(request))
     assert error.reason == "INVALID_ROUTE"
     assert path in error.field_violations
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", ["", "Echo", "e/x", "-", "1a", "a" * 41, "a-"])
-async def test_a_name_of_another_form_is_refused(catalog, name):
-    assert (await refused(create(catalog, name))).reason == "INVALID_NAME"
+async def test_a_name_of_another_form_is_refused(shared, name):
+    assert (await refused(create(shared, name))).reason == "INVALID_NAME"
 
 
 async def test_what_is_not_there_is_not_found(catalog):

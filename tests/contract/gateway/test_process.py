@@ -12,6 +12,7 @@ import pytest
 from aerofusion.gateway.v1 import catalog_service_pb2 as rpc
 from aerofusion.gateway.v1 import catalog_service_pb2_grpc as stubs
 from aerofusion.gateway.v1 import service_pb2
+from gateway.__main__ import main
 from tests.fixtures.edge import ROOT, free_port
 
 
@@ -80,17 +81,25 @@ async def test_all_problems_of_the_settings_are_told_at_once():
     assert "GATEWAY_MISSPELT" in text
 
 
+def checked(monkeypatch, capsys, **settings):
+    """What the command says of the settings: in this process, since only the first needs its own."""
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"GATEWAY_{name.upper()}", value)
+    return main(["check-config"]), capsys.readouterr().err
+
+
 @pytest.mark.parametrize("listen", ["nowhere", "localhost:1", "127.0.0.1:0", "127.0.0.1:70000"])
-async def test_an_edge_needs_an_address_and_a_port(listen):
-    process = await start("check-config", postgres_dsn="postgres://x", edge_listen=listen)
-    code, text = await ended(process)
+def test_an_edge_needs_an_address_and_a_port(monkeypatch, capsys, listen):
+    code, text = checked(monkeypatch, capsys, postgres_dsn="postgres://x", edge_listen=listen)
     assert code == EX_CONFIG
     assert "GATEWAY_EDGE_LISTEN" in text
 
 
-async def test_good_settings_are_good():
-    process = await start("check-config", postgres_dsn="postgres://x", edge_listen="[::1]:8443")
-    assert await ended(process) == (0, "")
+def test_good_settings_are_good(monkeypatch, capsys):
+    settings = {"postgres_dsn": "postgres://x", "edge_listen": "[::1]:8443"}
+    assert checked(monkeypatch, capsys, **settings) == (0, "")
 
 
 async def test_sigterm_ends_it_with_0(postgres, tmp_path):
