@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
+from telemetry.log.segments import replace
 from telemetry.store.engine import Load, StoreFailed, code_in, quote, schema
 
 
@@ -24,6 +27,10 @@ _SERVER = {
     "uncompressed_cache_size": 0,
     "max_thread_pool_size": 64,
 }
+_MADE = "tables.made"
+"""In the folder: of which statements its tables are, so that a start has none to run."""
+
+_ALTERED = re.compile(r"ALTER TABLE (\w+)")
 
 
 class Embedded:
@@ -32,6 +39,7 @@ class Embedded:
     parts = "system.parts"
 
     def __init__(self, folder: Path, *, memory_bytes_max: int) -> None:
+        self._made = folder / _MADE
         server = _SERVER | {"max_server_memory_usage": memory_bytes_max}
         self._address = f"{folder}?" + "&".join(f"{name}={one}" for name, one in server.items())
 
@@ -42,9 +50,17 @@ class Embedded:
         return Session(chdb.connect(self._address))
 
     def prepare(self, first: Connection) -> None:
-        """Make the tables."""
-        for statement in schema():
-            first.run(statement, "TabSeparated")
+        """Make the tables that aren't there, and change those of an earlier version."""
+        statements = schema()
+        digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
+        if self._made.exists() and self._made.read_text() == digest:
+            return
+        there = set(first.run("SHOW TABLES", "TabSeparated").decode().split())
+        for statement in statements:
+            altered = _ALTERED.match(statement)
+            if altered is None or altered[1] in there:  # New ones are made whole.
+                first.run(statement, "TabSeparated")
+        replace(self._made, digest.encode())
 
     def local(self, table: str) -> str:
         """Return *table*: there is no other."""

@@ -1,9 +1,14 @@
 """What all tests of the way in have in common."""
 
+import itertools
+
 import pytest
+import pytest_asyncio
 from numba.core import event
 
 from telemetry import warm
+from telemetry.settings import Settings
+from tests.contract.telemetry_intake.running import opened
 
 
 class Compiled(event.Listener):
@@ -31,3 +36,20 @@ def nothing_is_compiled():
     yield
     event.unregister("numba:compile", compiled)
     assert compiled.found == set()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def way_in(tmp_path_factory):
+    """The way in, per module: (sessions, pipeline). Tests that share it send as a `tenant` each."""
+    folder = tmp_path_factory.mktemp("telemetry")
+    async with opened(Settings(state_dir=folder / "state")) as both:
+        yield both
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def tenant():
+    """A tenant that no other test has."""
+    return f"tenant-{next(_NUMBERS)}"

@@ -1,4 +1,8 @@
-"""Requests that are hostile, senseless or only strange, beside good ones: an exact ledger, and no crash."""
+"""
+Requests that are hostile, senseless or only strange, beside good ones: an exact ledger, and no crash.
+
+All of them come to one way in, which no test may harm: each has a tenant of its own.
+"""
 
 # ruff: noqa: S608 - names of our tables and numbers
 
@@ -20,14 +24,14 @@ from meshkit.errors import InvalidInput
 from telemetry.intake.own import in_process
 from telemetry.load.statements import TABLES
 from telemetry.scan.shapes import Signal
-from telemetry.settings import Settings
 from telemetry.store.model import LogQuery, Matcher, MatchOp
 from telemetry.store.reader import Reader
 from tests.contract.telemetry_intake import otlp_requests
 from tests.contract.telemetry_intake.remote_writes import of_bytes, varint
-from tests.contract.telemetry_intake.running import bits, opened, samples_of
+from tests.contract.telemetry_intake.running import bits, samples_of
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 REQUESTS = {
     Signal.METRICS: ExportMetricsServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
@@ -49,11 +53,6 @@ NASTY = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(state_dir=tmp_path / "state")
-
-
 async def rows_of(sessions, signal):
     return sum(
         [
@@ -70,48 +69,50 @@ def exact(ledger):
 
 
 @pytest.mark.parametrize("signal", REQUESTS)
-async def test_what_only_the_engine_would_refuse_is_refused_and_spoils_no_other(settings, signal):
+async def test_what_only_the_engine_would_refuse_is_refused_and_spoils_no_other(
+    way_in, tenant, signal
+):
     now = time.time_ns()
     good = otlp_requests.REQUESTS[signal](now)
-    async with opened(settings) as (sessions, pipeline):
-        stored = 0
-        for more in STRANGE.values():
-            REQUESTS[signal].FromString(good + more)
-            stored += await _stored(pipeline, signal, good)
-            with pytest.raises(InvalidInput) as refused:
-                await pipeline.intake.accept(signal, good + more)
-            assert refused.value.reason == "MALFORMED_OTLP"
-        await pipeline.loader.flush()
+    sessions, pipeline = way_in
+    ledger, stored = pipeline.ledger, 0
+    malformed = ledger.malformed[signal]
+    for more in STRANGE.values():
+        REQUESTS[signal].FromString(good + more)
+        stored += await _stored(pipeline, signal, good, tenant)
+        with pytest.raises(InvalidInput) as refused:
+            await pipeline.intake.accept(signal, good + more, tenant)
+        assert refused.value.reason == "MALFORMED_OTLP"
+    await pipeline.loader.flush()
 
-        ledger = pipeline.ledger
-        assert ledger.malformed[signal] == len(STRANGE)
-        assert ledger.of(signal, "").stored == stored > 0
-        assert exact(ledger)
-        assert await rows_of(sessions, signal) == ledger.rows_loaded[signal]
-        assert ledger.quarantined_bytes == 0
+    assert ledger.malformed[signal] - malformed == len(STRANGE)
+    assert ledger.of(signal, tenant).stored == stored > 0
+    assert exact(ledger)
+    assert await rows_of(sessions, signal) == ledger.rows_loaded[signal]
+    assert ledger.quarantined_bytes == 0
 
 
-async def _stored(pipeline, signal, request):
-    before = pipeline.ledger.of(signal, "").stored
-    await pipeline.intake.accept(signal, request)
-    return pipeline.ledger.of(signal, "").stored - before
+async def _stored(pipeline, signal, request, tenant):
+    before = pipeline.ledger.of(signal, tenant).stored
+    await pipeline.intake.accept(signal, request, tenant)
+    return pipeline.ledger.of(signal, tenant).stored - before
 
 
 @pytest.mark.parametrize("signal", REQUESTS)
-async def test_a_request_that_is_cut_off_anywhere_is_refused_or_loads_whole(settings, signal):
+async def test_a_request_that_is_cut_off_anywhere_is_refused_or_loads_whole(way_in, tenant, signal):
     request = otlp_requests.REQUESTS[signal](time.time_ns())
     refused = 0
-    async with opened(settings) as (sessions, pipeline):
-        for end in range(0, len(request), 7):
-            try:
-                await pipeline.intake.accept(signal, request[:end])
-            except InvalidInput:
-                refused += 1
-        await pipeline.loader.flush()
+    sessions, pipeline = way_in
+    for end in range(0, len(request), 7):
+        try:
+            await pipeline.intake.accept(signal, request[:end], tenant)
+        except InvalidInput:
+            refused += 1
+    await pipeline.loader.flush()
 
-        assert refused > 10
-        assert exact(pipeline.ledger)
-        assert await rows_of(sessions, signal) == pipeline.ledger.rows_loaded[signal]
+    assert refused > 10
+    assert exact(pipeline.ledger)
+    assert await rows_of(sessions, signal) == pipeline.ledger.rows_loaded[signal]
 
 
 def nested(depth):
@@ -137,22 +138,25 @@ def measured(attribute, now):
 
 @pytest.mark.parametrize("depth", [1, 30, 99, 101, 5_000, 20_000])
 @pytest.mark.parametrize(("signal", "make"), [(Signal.LOGS, logged), (Signal.METRICS, measured)])
-async def test_however_deep_values_are_nested_nothing_breaks(settings, signal, make, depth):
+async def test_however_deep_values_are_nested_nothing_breaks(way_in, tenant, signal, make, depth):
     now = time.time_ns()
     request = make(nested(depth), now)
-    async with opened(settings) as (sessions, pipeline):
-        with contextlib.suppress(InvalidInput):
-            await pipeline.intake.accept(signal, request)
-        await pipeline.intake.accept(signal, make(nested(1), now))
-        await pipeline.loader.flush()
+    sessions, pipeline = way_in
+    before = pipeline.ledger.rows_loaded[signal]
+    with contextlib.suppress(InvalidInput):
+        await pipeline.intake.accept(signal, request, tenant)
+    await pipeline.intake.accept(signal, make(nested(1), now), tenant)
+    await pipeline.loader.flush()
 
-        assert exact(pipeline.ledger)
-        assert await rows_of(sessions, signal) == pipeline.ledger.rows_loaded[signal] >= 1
-        found = await Reader(sessions).search_logs(LogQuery(start_ns=now - 1, end_ns=now + 1))
-        assert len(found) == (pipeline.ledger.rows_loaded[signal] if make is logged else 0)
+    assert exact(pipeline.ledger)
+    assert await rows_of(sessions, signal) == pipeline.ledger.rows_loaded[signal]
+    loaded = pipeline.ledger.rows_loaded[signal] - before
+    assert loaded >= 1
+    query = LogQuery(start_ns=now - 1, end_ns=now + 1, tenant=tenant)
+    assert len(await Reader(sessions).search_logs(query)) == (loaded if make is logged else 0)
 
 
-async def test_huge_names_values_and_counts_are_taken_or_refused_to_the_item(settings):
+async def test_huge_names_values_and_counts_are_taken_or_refused_to_the_item(way_in, tenant):
     now = time.time_ns()
     request = ExportMetricsServiceRequest()
     add = request.resource_metrics.add().scope_metrics.add().metrics.add
@@ -163,33 +167,32 @@ async def test_huge_names_values_and_counts_are_taken_or_refused_to_the_item(set
     add(name="long").gauge.data_points.add(time_unix_nano=now, as_double=3).attributes.add(
         key="k"
     ).value.string_value = "x" * 5_000_000
-    async with opened(settings) as (sessions, pipeline):
-        await pipeline.intake.accept(Signal.METRICS, request.SerializeToString())
-        await pipeline.loader.flush()
+    sessions, pipeline = way_in
+    await pipeline.intake.accept(Signal.METRICS, request.SerializeToString(), tenant)
+    await pipeline.loader.flush()
 
-        assert exact(pipeline.ledger)
-        assert (
-            await rows_of(sessions, Signal.METRICS) == pipeline.ledger.rows_loaded[Signal.METRICS]
-        )
+    assert exact(pipeline.ledger)
+    assert await rows_of(sessions, Signal.METRICS) == pipeline.ledger.rows_loaded[Signal.METRICS]
 
 
-async def test_a_length_that_is_a_lie_allocates_nothing(settings):
-    async with opened(settings) as (_, pipeline):
-        for length in (2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1):
-            with pytest.raises(InvalidInput):
-                await pipeline.intake.accept(Signal.METRICS, b"\x0a" + varint(length) + b"abc")
-        assert pipeline.ledger.malformed[Signal.METRICS] == 4
+async def test_a_length_that_is_a_lie_allocates_nothing(way_in, tenant):
+    _, pipeline = way_in
+    malformed = pipeline.ledger.malformed[Signal.METRICS]
+    for length in (2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1):
+        with pytest.raises(InvalidInput):
+            await pipeline.intake.accept(Signal.METRICS, b"\x0a" + varint(length) + b"abc", tenant)
+    assert pipeline.ledger.malformed[Signal.METRICS] - malformed == 4
 
 
-async def test_numbers_that_are_none_and_the_outermost_come_back_to_the_bit(settings):
+async def test_numbers_that_are_none_and_the_outermost_come_back_to_the_bit(way_in, tenant):
     values = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308, -1e-300]
     values.append(struct.unpack("<d", struct.pack("<Q", 0xFFF8_0000_0000_BEEF))[0])
-    async with opened(settings) as (sessions, pipeline):
-        await pipeline.intake.accept(
-            Signal.METRICS, otlp_requests.gauges("g", values, time.time_ns())
-        )
-        await pipeline.loader.flush()
-        found = await samples_of(sessions, "g")
+    sessions, pipeline = way_in
+    await pipeline.intake.accept(
+        Signal.METRICS, otlp_requests.gauges("g", values, time.time_ns()), tenant
+    )
+    await pipeline.loader.flush()
+    found = await samples_of(sessions, "g", tenant)
 
     by_number = {dict(labels)["n"]: bits(one) for labels, (one,) in found.items()}
     assert by_number == {str(n): bits(value) for n, value in enumerate(values)}
@@ -206,7 +209,7 @@ async def test_numbers_that_are_none_and_the_outermost_come_back_to_the_bit(sett
         pytest.param(lambda _: 2**64 - 1, id="2554"),
     ],
 )
-async def test_times_that_cant_be_are_refused_and_those_beside_them_stored(settings, at):
+async def test_times_that_cant_be_are_refused_and_those_beside_them_stored(way_in, tenant, at):
     now = time.time_ns()
     metrics = otlp_requests.gauges("g", [1.0], at(now))
     logs, traces = ExportLogsServiceRequest(), ExportTraceServiceRequest()
@@ -220,22 +223,23 @@ async def test_times_that_cant_be_are_refused_and_those_beside_them_stored(setti
             start_time_unix_nano=when,
             end_time_unix_nano=when,
         )
-    async with opened(settings) as (sessions, pipeline):
-        for signal, request in (
-            (Signal.METRICS, metrics + otlp_requests.gauges("g", [1.0], now)),
-            (Signal.LOGS, logs.SerializeToString()),
-            (Signal.TRACES, traces.SerializeToString()),
-        ):
-            accepted = await pipeline.intake.accept(signal, request)
-            assert (accepted.refused, accepted.message) == (1, "1 TIME")
-        await pipeline.loader.flush()
+    sessions, pipeline = way_in
+    before = {signal: await rows_of(sessions, signal) for signal in REQUESTS}
+    for signal, request in (
+        (Signal.METRICS, metrics + otlp_requests.gauges("g", [1.0], now)),
+        (Signal.LOGS, logs.SerializeToString()),
+        (Signal.TRACES, traces.SerializeToString()),
+    ):
+        accepted = await pipeline.intake.accept(signal, request, tenant)
+        assert (accepted.refused, accepted.message) == (1, "1 TIME")
+    await pipeline.loader.flush()
 
-        assert exact(pipeline.ledger)
-        for signal in REQUESTS:
-            assert await rows_of(sessions, signal) == 1
+    assert exact(pipeline.ledger)
+    for signal in REQUESTS:
+        assert await rows_of(sessions, signal) - before[signal] == 1
 
 
-async def test_a_span_may_end_and_have_events_when_nothing_can(settings):
+async def test_a_span_may_end_and_have_events_when_nothing_can(way_in, tenant):
     now = time.time_ns()
     request = ExportTraceServiceRequest()
     add = request.resource_spans.add().scope_spans.add().spans.add
@@ -248,10 +252,10 @@ async def test_a_span_may_end_and_have_events_when_nothing_can(settings):
         )
         for at in (0, 2**63 - 1, 2**64 - 1):
             span.events.add(time_unix_nano=at, name="e")
-    async with opened(settings) as (sessions, pipeline):
-        await pipeline.intake.accept(Signal.TRACES, request.SerializeToString())
-        await pipeline.loader.flush()
-        found = await Reader(sessions).trace(b"t" * 16)
+    sessions, pipeline = way_in
+    await pipeline.intake.accept(Signal.TRACES, request.SerializeToString(), tenant)
+    await pipeline.loader.flush()
+    found = await Reader(sessions).trace(b"t" * 16, tenant=tenant)
 
     by_id = {one.span_id[0]: one.duration_ns for one in found}
     assert by_id == {1: 0, 2: 0, 3: 0, 4: 2**63 - now, 5: 2**64 - 1 - now}
@@ -259,72 +263,73 @@ async def test_a_span_may_end_and_have_events_when_nothing_can(settings):
 
 
 @pytest.mark.parametrize("value", NASTY)
-async def test_texts_that_mean_something_to_somebody_are_only_texts(settings, value):
+async def test_texts_that_mean_something_to_somebody_are_only_texts(way_in, tenant, value):
     now = time.time_ns()
     logs = ExportLogsServiceRequest()
     record = logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=now)
     record.body.string_value = value
     record.attributes.add(key="k").value.string_value = value
-    async with opened(settings) as (sessions, pipeline):
-        await pipeline.intake.accept(
-            Signal.METRICS, otlp_requests.gauges("g", [1.0, 2.0], now, k=value)
-        )
-        await pipeline.intake.accept(Signal.LOGS, logs.SerializeToString())
-        await pipeline.loader.flush()
-        reader = Reader(sessions)
-        name = Matcher(label="__name__", op=MatchOp.EQUAL, value="g")
-        matching = Matcher(label="k", op=MatchOp.EQUAL, value=value)
-        other = Matcher(label="k", op=MatchOp.NOT_EQUAL, value=value)
-        found = await reader.select_series([name, matching])
-        rest = await reader.select_series([name, other])
-        (seen,) = await reader.search_logs(
-            LogQuery(start_ns=now - 1, end_ns=now + 1, attributes={"k": value})
-        )
+    sessions, pipeline = way_in
+    await pipeline.intake.accept(
+        Signal.METRICS, otlp_requests.gauges("g", [1.0, 2.0], now, k=value), tenant
+    )
+    await pipeline.intake.accept(Signal.LOGS, logs.SerializeToString(), tenant)
+    await pipeline.loader.flush()
+    reader = Reader(sessions)
+    name = Matcher(label="__name__", op=MatchOp.EQUAL, value="g")
+    matching = Matcher(label="k", op=MatchOp.EQUAL, value=value)
+    other = Matcher(label="k", op=MatchOp.NOT_EQUAL, value=value)
+    found = await reader.select_series([name, matching], tenant=tenant)
+    rest = await reader.select_series([name, other], tenant=tenant)
+    (seen,) = await reader.search_logs(
+        LogQuery(start_ns=now - 1, end_ns=now + 1, attributes={"k": value}, tenant=tenant)
+    )
 
     assert {dict(one.labels)["k"] for one in found} == {value}
     assert (len(found), len(rest)) == (2, 0)
     assert (seen.body, seen.attributes) == (value, {"k": value})
 
 
-async def test_a_clock_that_is_set_back_or_ahead_costs_what_it_refuses_and_nothing_else(settings):
+async def test_a_clock_that_is_set_back_or_ahead_costs_what_it_refuses_and_nothing_else(
+    way_in, tenant, monkeypatch
+):
     real = time.time_ns()
     now = [real]
-    async with opened(settings) as (sessions, pipeline):
-        pipeline.intake._clock = lambda: now[0]
-        told = []
-        for step, value in ((0, 1.0), (-3600, 2.0), (100 * 86_400, 3.0), (0, 4.0)):
-            now[0] = real + step * 10**9
-            accepted = await pipeline.intake.accept(
-                Signal.METRICS, otlp_requests.gauges("g", [value], real)
-            )
-            told.append(accepted.message)
-        await pipeline.loader.flush()
-
-        assert told == ["", "1 TIME", "1 TIME", ""]
-        assert exact(pipeline.ledger)
-        # Of one series and time the later value stays.
-        assert list((await samples_of(sessions, "g")).values()) == [[4.0]]
-        assert await rows_of(sessions, Signal.METRICS) == 2
-
-
-async def test_telemetry_about_telemetry_does_not_feed_itself(settings):
-    async with opened(settings) as (_, pipeline):
-        own = observability.setup_with("telemetry", "0", in_process(pipeline.intake))
-        pipeline.ledger.publish(
-            own.metrics.get_meter("telemetry"),
-            series=lambda: pipeline.scanner.series,
-            log_bytes=lambda: pipeline.writer.log_bytes,
-            folded_metrics=lambda: 0,
+    sessions, pipeline = way_in
+    before = await rows_of(sessions, Signal.METRICS)
+    monkeypatch.setattr(pipeline.intake, "_clock", lambda: now[0])
+    told = []
+    for step, value in ((0, 1.0), (-3600, 2.0), (100 * 86_400, 3.0), (0, 4.0)):
+        now[0] = real + step * 10**9
+        accepted = await pipeline.intake.accept(
+            Signal.METRICS, otlp_requests.gauges("g", [value], real), tenant
         )
-        sizes = []
-        for _ in range(6):
-            before = {one: pipeline.ledger.of(one, "").received for one in REQUESTS}
-            await asyncio.to_thread(own.metrics.force_flush)
-            await asyncio.to_thread(own.traces.force_flush)
-            sizes.append(
-                {one: pipeline.ledger.of(one, "").received - before[one] for one in REQUESTS}
-            )
-        await asyncio.to_thread(own.shutdown)
+        told.append(accepted.message)
+    await pipeline.loader.flush()
+
+    assert told == ["", "1 TIME", "1 TIME", ""]
+    assert exact(pipeline.ledger)
+    # Of one series and time the later value stays.
+    assert list((await samples_of(sessions, "g", tenant)).values()) == [[4.0]]
+    assert await rows_of(sessions, Signal.METRICS) - before == 2
+
+
+async def test_telemetry_about_telemetry_does_not_feed_itself(way_in):
+    _, pipeline = way_in
+    own = observability.setup_with("telemetry", "0", in_process(pipeline.intake))
+    pipeline.ledger.publish(
+        own.metrics.get_meter("telemetry"),
+        series=lambda: pipeline.scanner.series,
+        log_bytes=lambda: pipeline.writer.log_bytes,
+        folded_metrics=lambda: 0,
+    )
+    sizes = []
+    for _ in range(6):
+        before = {one: pipeline.ledger.of(one, "").received for one in REQUESTS}
+        await asyncio.to_thread(own.metrics.force_flush)
+        await asyncio.to_thread(own.traces.force_flush)
+        sizes.append({one: pipeline.ledger.of(one, "").received - before[one] for one in REQUESTS})
+    await asyncio.to_thread(own.shutdown)
 
     assert sizes[-1][Signal.METRICS] > 0
     # Every time as much as the time before, and no span about the sending.

@@ -83,7 +83,9 @@ async def test_what_prometheus_scrapes_and_writes_is_here(tmp_path, ca, run_serv
                         assert prometheus.poll() is None, (tmp_path / "prometheus.log").read_text()
                         await asyncio.sleep(0.05)  # polls
             finally:
-                prometheus.terminate()  # It sends what it has.
+                # It sends what it has, for up to a minute: to who waits for it in this loop.
+                prometheus.terminate()
+                await asyncio.to_thread(prometheus.wait)
 
     async with Sessions.open(settings.state_dir / "store") as sessions:
         found = await samples_of(sessions, "views_total")
