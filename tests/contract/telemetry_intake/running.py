@@ -2,11 +2,16 @@
 
 import contextlib
 import struct
+from dataclasses import dataclass
+from unittest import mock
 
-from telemetry.app import open_pipeline, open_store
+from telemetry import app
+from telemetry.app import Pipeline, open_pipeline, open_store
 from telemetry.scan.scanner import Scanner
 from telemetry.store.model import Matcher, MatchOp
 from telemetry.store.reader import Reader
+from telemetry.store.sessions import Sessions
+from tests.fixtures.serving import running
 
 
 @contextlib.asynccontextmanager
@@ -16,6 +21,46 @@ async def opened(settings):
         open_pipeline(settings, sessions, Scanner()) as pipeline,
     ):
         yield sessions, pipeline
+
+
+@dataclass(frozen=True)
+class Served:
+    """A whole service, and of its parts those that tests look into while it runs."""
+
+    port: int
+    sessions: Sessions
+    pipeline: Pipeline
+
+    async def samples(self, name, tenant=""):
+        """As `samples_of`, of all that is acknowledged."""
+        await self.pipeline.loader.flush()
+        return await samples_of(self.sessions, name, tenant)
+
+    async def reader(self):
+        """A reader of all that is acknowledged."""
+        await self.pipeline.loader.flush()
+        return Reader(self.sessions)
+
+
+@contextlib.asynccontextmanager
+async def served(settings, ca):
+    """The whole service in this process: a process can have only one store open at a time."""
+    parts = {}
+
+    def noted(name):
+        make = getattr(app, name)
+
+        @contextlib.asynccontextmanager
+        async def opening(*args):
+            async with make(*args) as parts[name]:
+                yield parts[name]
+
+        return opening
+
+    names = ("open_store", "open_pipeline")
+    with mock.patch.multiple(app, **{name: noted(name) for name in names}):
+        async with running(app.serve, settings, workload=ca.workload("telemetry")) as port:
+            yield Served(port, *map(parts.get, names))
 
 
 async def samples_of(sessions, name, tenant=""):

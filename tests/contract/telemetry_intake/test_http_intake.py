@@ -1,4 +1,8 @@
-"""OTLP over HTTP and remote write, as clients send them: real requests to the real service."""
+"""
+OTLP over HTTP and remote write, as clients send them: real requests to the real service.
+
+There is one for all; each test posts as a tenant of its own.
+"""
 
 import gzip
 import io
@@ -8,21 +12,20 @@ import time
 import aiohttp
 import pyarrow as pa
 import pytest
+import pytest_asyncio
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from telemetry.app import serve
 from telemetry.settings import Settings
-from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions
 from tests.contract.telemetry_intake import otlp_requests
 from tests.contract.telemetry_intake.remote_writes import histogram, snappy, write_1, write_2
-from tests.contract.telemetry_intake.running import samples_of, series_of
+from tests.contract.telemetry_intake.running import series_of, served
 from tests.fixtures.edge import free_port
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 JSON = {"Content-Type": "application/json"}
 RW1 = PROTOBUF | {"Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
@@ -34,26 +37,33 @@ RW2 = {
 WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 
 
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(state_dir=tmp_path / "state", http_unix_socket=tmp_path / "h")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(ca, tmp_path_factory):
+    """The service, its HTTP socket and its HTTP port."""
+    folder, port = tmp_path_factory.mktemp("telemetry"), free_port()
+    settings = Settings(
+        state_dir=folder / "state",
+        http_unix_socket=folder / "h",
+        http_listen=f"127.0.0.1:{port}",
+    )
+    async with served(settings, ca) as service:
+        yield service, settings.http_unix_socket, port
 
 
 @pytest.fixture
-def posting(settings, ca, run_serve):
-    """Run the service, post what is given in turn, stop; returns (status, headers, body) each."""
+def posting(service, tenant):
+    """Post what is given in turn; returns (status, headers, body) each."""
 
-    async def posting(*posts, chosen=settings):
+    async def posting(*posts):
         answers = []
-        async with (
-            run_serve(serve, chosen, workload=ca.workload("telemetry")),
-            aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(chosen.http_unix_socket))
-            ) as session,
-        ):
+        async with aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(service[1]))
+        ) as session:
             for path, headers, body in posts:
                 async with session.post(
-                    f"http://t{path}", headers=headers, data=io.BytesIO(body)
+                    f"http://t{path}",
+                    headers={"X-Scope-OrgID": tenant} | headers,
+                    data=io.BytesIO(body),
                 ) as answer:
                     answers.append((answer.status, answer.headers, await answer.read()))
         return answers
@@ -61,13 +71,18 @@ def posting(settings, ca, run_serve):
     return posting
 
 
-async def stored(settings, name, tenant=""):
-    async with Sessions.open(settings.state_dir / "store") as sessions:
-        return await samples_of(sessions, name, tenant)
+@pytest.fixture
+def stored(service, tenant):
+    """Samples of a name, of the test's tenant or another."""
+
+    async def stored(name, whose=tenant):
+        return await service[0].samples(name, whose)
+
+    return stored
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
-async def test_otlp_in_protobuf_is_taken_however_it_is_packed(settings, posting, encoding):
+async def test_otlp_in_protobuf_is_taken_however_it_is_packed(posting, stored, encoding):
     request = otlp_requests.gauges("g", [1.5], time.time_ns())
     packed = {
         "": request,
@@ -80,10 +95,10 @@ async def test_otlp_in_protobuf_is_taken_however_it_is_packed(settings, posting,
 
     assert (status, body) == (200, b"")
     assert told["Content-Type"] == "application/x-protobuf"
-    assert list((await stored(settings, "g")).values()) == [[1.5]]
+    assert list((await stored("g")).values()) == [[1.5]]
 
 
-async def test_otlp_in_json_is_taken_with_hexadecimal_ids(settings, posting):
+async def test_otlp_in_json_is_taken_with_hexadecimal_ids(service, tenant, posting):
     now = time.time_ns()
     span = {
         "traceId": "5B8EFFF798038103D269B633813FC60C",
@@ -101,8 +116,8 @@ async def test_otlp_in_json_is_taken_with_hexadecimal_ids(settings, posting):
 
     assert (status, body) == (200, b"{}")
     assert told["Content-Type"].startswith("application/json")
-    async with Sessions.open(settings.state_dir / "store") as sessions:
-        (found,) = await Reader(sessions).trace(bytes.fromhex(span["traceId"]))
+    reader = await service[0].reader()
+    (found,) = await reader.trace(bytes.fromhex(span["traceId"]), tenant=tenant)
     assert (found.span_id.hex(), found.kind, found.attributes) == (
         "eee19b7ec3c1b174",
         2,
@@ -148,21 +163,7 @@ async def test_bad_requests_are_refused_for_good_each_with_its_status(posting):
     assert json.loads(answers[1][2])["code"] == 3
 
 
-async def test_a_sender_that_must_wait_is_told_how_long(settings, tmp_path, posting):
-    chosen = Settings(
-        state_dir=settings.state_dir, http_unix_socket=tmp_path / "h", log_bytes_max=1 << 20
-    )
-    request = otlp_requests.gauges("g", range(8_000), time.time_ns(), long="x" * 120)
-
-    ((status, headers, body),) = await posting(("/v1/metrics", PROTOBUF, request), chosen=chosen)
-
-    assert len(request) > chosen.log_bytes_max
-    assert status == 429
-    assert int(headers["Retry-After"]) > 0
-    assert Status.FromString(body).code == 8
-
-
-async def test_remote_writes_of_both_versions_are_one_series(settings, posting):
+async def test_remote_writes_of_both_versions_are_one_series(posting, stored):
     now = time.time_ns() // 1_000_000
     labels = {"__name__": "up", "job": "board", "instance": "7"}
 
@@ -173,22 +174,21 @@ async def test_remote_writes_of_both_versions_are_one_series(settings, posting):
 
     assert (first[0], second[0]) == (204, 204)
     assert second[1][WRITTEN.format("Samples")] == "1"
-    found = await stored(settings, "up")
+    found = await stored("up")
     assert found == {tuple(sorted(labels.items())): [1.0, 0.0, 0.5]}
 
 
 @pytest.mark.parametrize(("headers", "write"), [(RW1, write_1), (RW2, write_2)])
-async def test_remote_writes_bring_native_histograms(settings, posting, headers, write):
+async def test_remote_writes_bring_native_histograms(service, tenant, posting, headers, write):
     now = time.time_ns() // 1_000_000
     body = snappy(write(({"__name__": "h"}, [], [histogram(now)])))
 
     ((status, _, _),) = await posting(("/api/v1/write", headers, body))
 
     assert status == 204
-    async with Sessions.open(settings.state_dir / "store") as sessions:
-        reader = Reader(sessions)
-        series = await series_of(reader, "h")
-        found = await reader.read_histograms(series, start_ms=0, end_ms=2**50)
+    reader = await service[0].reader()
+    series = await series_of(reader, "h", tenant)
+    found = await reader.read_histograms(series, start_ms=0, end_ms=2**50)
     assert series[0].kind == "exponential"
     one = found.histograms
     assert (one.schema[0], one.counts[0], one.sums[0], one.zero_count[0]) == (1, 11, 2.5, 1)
@@ -224,29 +224,22 @@ async def test_remote_writes_that_cant_be_read_are_refused_for_good(posting):
     assert b"NO_NAME" in answers[5][2]
 
 
-async def test_tenants_dont_see_each_others_series(settings, posting):
+async def test_tenants_dont_see_each_others_series(posting, stored):
     request = otlp_requests.gauges("g", [1.0], time.time_ns())
 
     await posting(("/v1/metrics", PROTOBUF | {"X-Scope-OrgID": "lounge"}, request))
 
-    assert await stored(settings, "g") == {}
-    assert len(await stored(settings, "g", "lounge")) == 1
+    assert await stored("g") == await stored("g", "") == {}
+    assert len(await stored("g", "lounge")) == 1
 
 
-async def test_services_of_the_mesh_may_send_over_tls_and_strangers_may_not(
-    settings, ca, run_serve
-):
-    port = free_port()
-    chosen = Settings(state_dir=settings.state_dir, http_listen=f"127.0.0.1:{port}")
+async def test_services_of_the_mesh_may_send_over_tls_and_strangers_may_not(service, ca):
     found = {}
-    async with (
-        run_serve(serve, chosen, workload=ca.workload("telemetry")),
-        aiohttp.ClientSession() as session,
-    ):
+    async with aiohttp.ClientSession() as session:
         for name in ("notifier", "stranger"):
             tls = ca.workload(name).client_ssl_context("telemetry")
             async with session.post(
-                f"https://127.0.0.1:{port}/v1/metrics",
+                f"https://127.0.0.1:{service[2]}/v1/metrics",
                 headers=PROTOBUF,
                 data=b"",
                 ssl=tls,

@@ -1,12 +1,11 @@
-"""OpenTelemetry's own exporters, over mutual TLS, to the service, to the tables."""
+"""OpenTelemetry's own exporters, over mutual TLS, to the one service there is, to the tables."""
 
 import asyncio
 import time
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
-from grpc_status import rpc_status
+import pytest_asyncio
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -23,22 +22,23 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from telemetry.app import serve
 from telemetry.intake.service import METHODS
 from telemetry.scan.shapes import Signal
 from telemetry.settings import Settings
 from telemetry.store.model import LogQuery, Matcher, MatchOp
-from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions
 from tests.contract.telemetry_intake import otlp_requests
+from tests.contract.telemetry_intake.running import served
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 RESOURCE = Resource({"service.name": "board", "service.instance.id": "7", "host.name": "h"})
 
 
-@pytest.fixture
-def settings(tmp_path):
-    return Settings(state_dir=tmp_path / "state")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(ca, tmp_path_factory):
+    settings = Settings(state_dir=tmp_path_factory.mktemp("telemetry") / "state")
+    async with served(settings, ca) as service:
+        yield service
 
 
 @pytest.fixture
@@ -58,15 +58,7 @@ def exporting(ca):
     return arguments
 
 
-async def stored(settings, read):
-    """Read the tables of a service that has stopped."""
-    async with Sessions.open(settings.state_dir / "store") as sessions:
-        return await read(Reader(sessions))
-
-
-async def test_metrics_of_the_sdk_become_series_with_prometheus_names(
-    settings, ca, run_serve, exporting
-):
+async def test_metrics_of_the_sdk_become_series_with_prometheus_names(service, exporting):
     def export(port):
         reader = PeriodicExportingMetricReader(
             OTLPMetricExporter(**exporting(port)), export_interval_millis=60_000
@@ -80,8 +72,7 @@ async def test_metrics_of_the_sdk_become_series_with_prometheus_names(
         meter.create_up_down_counter("board.open").add(-2)
         provider.shutdown()
 
-    async with run_serve(serve, settings, workload=ca.workload("telemetry")) as port:
-        await asyncio.to_thread(export, port)
+    await asyncio.to_thread(export, service.port)
 
     async def read(reader):
         series = await reader.select_series([Matcher(label="job", op=MatchOp.EQUAL, value="board")])
@@ -91,7 +82,7 @@ async def test_metrics_of_the_sdk_become_series_with_prometheus_names(
             one.labels: float(samples.values[end]) for one, end in zip(series, ends, strict=True)
         }
 
-    seen = await stored(settings, read)
+    seen = await read(await service.reader())
 
     def labels(name, **more):
         return tuple(sorted({"__name__": name, "job": "board", "instance": "7", **more}.items()))
@@ -107,7 +98,7 @@ async def test_metrics_of_the_sdk_become_series_with_prometheus_names(
     }
 
 
-async def test_spans_of_the_sdk_come_back_as_one_trace(settings, ca, run_serve, exporting):
+async def test_spans_of_the_sdk_come_back_as_one_trace(service, exporting):
     def export(port):
         provider = TracerProvider(resource=RESOURCE)
         provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(**exporting(port))))
@@ -122,10 +113,9 @@ async def test_spans_of_the_sdk_come_back_as_one_trace(settings, ca, run_serve, 
         provider.shutdown()
         return trace_id.to_bytes(16, "big")
 
-    async with run_serve(serve, settings, workload=ca.workload("telemetry")) as port:
-        trace_id = await asyncio.to_thread(export, port)
+    trace_id = await asyncio.to_thread(export, service.port)
 
-    spans = await stored(settings, lambda reader: reader.trace(trace_id))
+    spans = await (await service.reader()).trace(trace_id)
 
     outer, inner = sorted(spans, key=lambda span: span.parent_span_id)
     assert (outer.name, outer.service, outer.instance, outer.kind) == ("outer", "board", "7", 2)
@@ -139,9 +129,7 @@ async def test_spans_of_the_sdk_come_back_as_one_trace(settings, ca, run_serve, 
     assert outer.duration_ns >= inner.duration_ns > 0
 
 
-async def test_logs_of_the_sdk_are_found_by_text_severity_and_attribute(
-    settings, ca, run_serve, exporting
-):
+async def test_logs_of_the_sdk_are_found_by_text_severity_and_attribute(service, exporting):
     now = time.time_ns()
 
     def export(port):
@@ -161,8 +149,7 @@ async def test_logs_of_the_sdk_are_found_by_text_severity_and_attribute(
             )
         provider.shutdown()
 
-    async with run_serve(serve, settings, workload=ca.workload("telemetry")) as port:
-        await asyncio.to_thread(export, port)
+    await asyncio.to_thread(export, service.port)
 
     async def read(reader):
         def query(**conditions):
@@ -179,7 +166,7 @@ async def test_logs_of_the_sdk_are_found_by_text_severity_and_attribute(
             )
         ]
 
-    both, text, errors, gate, none = await stored(settings, read)
+    both, text, errors, gate, none = await read(await service.reader())
 
     assert both == text == ["Gate 2", "Gate 1"]
     assert errors == ["Gate 2"]
@@ -187,11 +174,9 @@ async def test_logs_of_the_sdk_are_found_by_text_severity_and_attribute(
     assert none == []
 
 
-async def test_a_service_nobody_named_may_not_send(settings, ca, run_serve):
-    async with (
-        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-        ca.workload("stranger").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-    ):
+async def test_a_service_nobody_named_may_not_send(service, ca):
+    address = f"127.0.0.1:{service.port}"
+    async with ca.workload("stranger").channel(address, service="telemetry") as channel:
         export = channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await export(b"", timeout=30)
@@ -199,11 +184,9 @@ async def test_a_service_nobody_named_may_not_send(settings, ca, run_serve):
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-async def test_bytes_that_are_no_otlp_are_refused_for_good(settings, ca, run_serve):
-    async with (
-        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-        ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-    ):
+async def test_bytes_that_are_no_otlp_are_refused_for_good(service, ca):
+    address = f"127.0.0.1:{service.port}"
+    async with ca.workload("edge").channel(address, service="telemetry") as channel:
         export = channel.unary_unary(METHODS[Signal.METRICS])
         empty = await export(b"", timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -213,28 +196,9 @@ async def test_bytes_that_are_no_otlp_are_refused_for_good(settings, ca, run_ser
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_sender_that_must_wait_is_told_how_long(tmp_path, ca, run_serve):
-    settings = Settings(state_dir=tmp_path / "state", log_bytes_max=500)
-    request = otlp_requests.gauges("g", range(100), time.time_ns())
-    async with (
-        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-        ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-    ):
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await channel.unary_unary(METHODS[Signal.METRICS])(request, timeout=30)
-
-    status = rpc_status.from_call(refused.value)
-    retry = RetryInfo()
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert any(detail.Unpack(retry) for detail in status.details)
-    assert retry.retry_delay.seconds > 0
-
-
-async def test_points_that_are_refused_are_counted_to_their_sender(settings, ca, run_serve):
-    async with (
-        run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-        ca.workload("edge").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-    ):
+async def test_points_that_are_refused_are_counted_to_their_sender(service, ca):
+    address = f"127.0.0.1:{service.port}"
+    async with ca.workload("edge").channel(address, service="telemetry") as channel:
         answer = await channel.unary_unary(METHODS[Signal.METRICS])(
             otlp_requests.metrics(time.time_ns()), timeout=5
         )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+import pytest_asyncio
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -17,15 +18,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from telemetry.app import serve
 from telemetry.settings import Settings
 from telemetry.store.model import LogQuery
-from telemetry.store.reader import Reader
-from telemetry.store.sessions import Sessions
-from tests.contract.telemetry_intake.running import samples_of
+from tests.contract.telemetry_intake.running import served
 
 
-RESOURCE = Resource({"service.name": "board", "service.instance.id": "7"})
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @contextlib.asynccontextmanager
@@ -50,19 +48,29 @@ async def door(socket):
         server.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(ca, tmp_path_factory):
+    """The service, and the address of a door to it."""
+    folder = tmp_path_factory.mktemp("telemetry")
+    settings = Settings(state_dir=folder / "state", http_unix_socket=folder / "h")
+    async with served(settings, ca) as service, door(settings.http_unix_socket) as url:
+        yield service, url
+
+
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
-async def test_all_signals_of_the_sdk_are_taken(tmp_path, ca, run_serve, compression):
-    settings = Settings(state_dir=tmp_path / "state", http_unix_socket=tmp_path / "h")
+async def test_all_signals_of_the_sdk_are_taken(service, compression):
+    board = f"board-{compression.name}"
+    resource = Resource({"service.name": board, "service.instance.id": "7"})
 
     def export(url):
         reader = PeriodicExportingMetricReader(
             OTLPMetricExporter(endpoint=f"{url}/v1/metrics", compression=compression),
             export_interval_millis=60_000,
         )
-        meters = MeterProvider([reader], RESOURCE)
+        meters = MeterProvider([reader], resource)
         meters.get_meter("test").create_counter("board.views").add(3, {"gate": "A1"})
         meters.shutdown()
-        spans = TracerProvider(resource=RESOURCE)
+        spans = TracerProvider(resource=resource)
         spans.add_span_processor(
             SimpleSpanProcessor(
                 OTLPSpanExporter(endpoint=f"{url}/v1/traces", compression=compression)
@@ -71,7 +79,7 @@ async def test_all_signals_of_the_sdk_are_taken(tmp_path, ca, run_serve, compres
         with spans.get_tracer("scope").start_as_current_span("outer") as outer:
             trace_id = outer.get_span_context().trace_id
         spans.shutdown()
-        logs = LoggerProvider(RESOURCE)
+        logs = LoggerProvider(resource)
         logs.add_log_record_processor(
             SimpleLogRecordProcessor(
                 OTLPLogExporter(endpoint=f"{url}/v1/logs", compression=compression)
@@ -83,18 +91,13 @@ async def test_all_signals_of_the_sdk_are_taken(tmp_path, ca, run_serve, compres
         logs.shutdown()
         return trace_id.to_bytes(16, "big")
 
-    async with (
-        run_serve(serve, settings, workload=ca.workload("telemetry")),
-        door(settings.http_unix_socket) as url,
-    ):
-        trace_id = await asyncio.to_thread(export, url)
+    trace_id = await asyncio.to_thread(export, service[1])
 
-    async with Sessions.open(settings.state_dir / "store") as sessions:
-        views = await samples_of(sessions, "board_views_total")
-        (span,) = await Reader(sessions).trace(trace_id)
-        (record,) = await Reader(sessions).search_logs(
-            LogQuery(start_ns=0, end_ns=2**62, service="board")
-        )
-    assert [(dict(one)["gate"], values) for one, values in views.items()] == [("A1", [3.0])]
-    assert (span.name, span.service, span.instance) == ("outer", "board", "7")
+    reader = await service[0].reader()
+    views = await service[0].samples("board_views_total")
+    (span,) = await reader.trace(trace_id)
+    (record,) = await reader.search_logs(LogQuery(start_ns=0, end_ns=2**62, service=board))
+    gates = {dict(one)["gate"]: values for one, values in views.items() if ("job", board) in one}
+    assert gates == {"A1": [3.0]}
+    assert (span.name, span.service, span.instance) == ("outer", board, "7")
     assert (record.body, record.severity) == ("gate changed", 13)
