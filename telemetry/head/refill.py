@@ -103,10 +103,14 @@ class Refill:
     async def _fill(self, started_ms: int) -> int:
         """Return from when on everything is there."""
         horizon = started_ms + _FUTURE_MS
-        until = ""
+        until, oldest_ms = "", 0
         for begin in range(started_ms - SLICE_MS, started_ms - SLICE_MS - self._span_ms, -SLICE_MS):
             begin_ms = max(begin, started_ms - self._span_ms)
             try:
+                if not until:
+                    oldest_ms = await self._oldest(begin_ms)
+                elif horizon < oldest_ms:
+                    return started_ms - self._span_ms  # Nothing is older.
                 if not await self._fill_slice(f"ts_ms > {begin_ms}{until}"):
                     break
             except MeshError as error:
@@ -116,6 +120,14 @@ class Refill:
             if begin_ms == started_ms - self._span_ms:
                 break
         return horizon
+
+    async def _oldest(self, otherwise_ms: int) -> int:
+        """Return the time of the oldest sample; without any, what comes after *otherwise_ms*."""
+        answer = await self._sessions.query(
+            "SELECT count(), min(ts_ms) FROM samples", "TSV", _BOUNDS
+        )
+        count, oldest = map(int, answer.split())
+        return oldest if count else otherwise_ms + 1
 
     async def _fill_slice(self, when: str) -> bool:
         names = await self._sessions.query(
