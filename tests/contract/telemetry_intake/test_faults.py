@@ -81,10 +81,11 @@ def small_disk(tmp_path):
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=48m", "telemetry-test", str(folder)],
-        check=False, capture_output=True,
+        check=False, capture_output=True, text=True,
     )  # fmt: skip
-    if mounted.returncode:
-        pytest.skip("only root can mount")
+    assert mounted.returncode == 0, (
+        f"a full disk needs the right to mount one (root, or CAP_SYS_ADMIN): {mounted.stderr}"
+    )
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
