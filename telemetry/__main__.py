@@ -20,12 +20,13 @@ def main(argv: list[str] | None = None) -> int:
         return restore(arguments[1:])
     gc.disable()  # A tenth of the start: it walks what is imported again and again, and all stays.
     from meshkit.main import run_service  # noqa: PLC0415
+    from telemetry.absent import keep_pandas_out  # noqa: PLC0415
     from telemetry.app import serve  # noqa: PLC0415
     from telemetry.settings import Settings  # noqa: PLC0415
 
     gc.freeze()
     gc.enable()
-
+    keep_pandas_out()
     return run_service("telemetry", Settings, serve, arguments)
 
 
