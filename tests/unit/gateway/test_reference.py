@@ -245,7 +245,6 @@ def test_schemas_are_json_schema_and_fit_what_protobuf_writes(made, item):
 
 @given(st.lists(st.sampled_from(sorted(SCALARS)), unique=True), st.data())
 def test_schemas_fit_whatever_scalars_there_are(names, data):
-    made = _MADE
     kinds = {
         "bool": st.booleans(),
         "string": st.text(max_size=5),
@@ -259,7 +258,7 @@ def test_schemas_fit_whatever_scalars_there_are(names, data):
         bits = int(name[-2:]) - signed if name[-2:].isdigit() else 0
         numbers = st.integers(-(2**bits) if signed else 0, 2**bits - 1)
         setattr(message, f"a_{name}", data.draw(kinds.get(name, numbers)))
-    validator(made).validate(json_format.MessageToDict(message))
+    _ITEMS.validate(json_format.MessageToDict(message))
 
 
 @pytest.mark.parametrize(
@@ -408,7 +407,7 @@ async def test_the_index_looks_only_at_services_that_differ(monkeypatch):
     assert len(json.loads(before.plain)["x-services"]) == 20
 
 
-_MADE = document(SERVICE)
+_ITEMS = validator(document(SERVICE))
 _POOL = descriptor_pool.DescriptorPool()
 for _file in described().file:
     _POOL.AddSerializedFile(_file.SerializeToString())

@@ -96,12 +96,17 @@ def named(head, ids=SERIES):
 
 
 times = st.integers(0, 300)
-batches = st.lists(
-    st.tuples(
-        st.sampled_from(list(SERIES)), times, st.sampled_from([0.0, -0.0, 1.5, float("inf"), STALE])
-    ),
-    max_size=60,
-)
+VALUES = (0.0, -0.0, 1.5, float("inf"), STALE)
+
+
+def batch(chance, size):
+    return [
+        (chance.choice(list(SERIES)), chance.randint(0, 300), chance.choice(VALUES))
+        for _ in range(size)
+    ]
+
+
+batches = st.builds(batch, st.randoms(use_true_random=True), st.integers(0, 60))
 steps = st.one_of(
     st.tuples(st.just("take"), batches),
     st.tuples(st.just("free"), times),

@@ -43,14 +43,17 @@ folds = st.sampled_from(
 compared = st.sampled_from(["{} {} {}", "{2} {1} {0}"])
 operators = st.sampled_from([">", ">=", "<", "<=", "==", "!="])
 numbers = st.sampled_from([0.0, 1.0, -1.0, 0.5, 3.0, 1e9])
-samples = st.lists(
-    st.tuples(
-        st.sampled_from(list(SERIES)),
-        st.integers(0, 400_000),
-        st.sampled_from([0.0, 1.0, -1.0, 2.0, 0.1, float("nan"), float("inf"), STALE]),
-    ),
-    max_size=40,
-)
+VALUES = (0.0, 1.0, -1.0, 2.0, 0.1, float("nan"), float("inf"), STALE)
+
+
+def drawn(chance, size):
+    return [
+        (chance.choice(list(SERIES)), chance.randint(0, 400_000), chance.choice(VALUES))
+        for _ in range(size)
+    ]
+
+
+samples = st.builds(drawn, st.randoms(use_true_random=True), st.integers(0, 40))
 
 
 class Nowhere:

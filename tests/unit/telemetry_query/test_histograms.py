@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.http import encode
@@ -77,24 +77,25 @@ def test_grpc_tells_floats_and_histograms_apart():
     ]
 
 
-counts = st.dictionaries(st.integers(-20, 20), st.integers(1, 50).map(float), max_size=6)
-
-
-@st.composite
-def exponential(draw):
-    pos, neg = draw(counts), draw(counts)
-    zeros = float(draw(st.integers(0, 9)))
-    total = sum(pos.values()) + sum(neg.values()) + zeros
+def drawn(chance):
+    pos, neg = (
+        {chance.randint(-20, 20): float(chance.randint(1, 50)) for _ in range(chance.randint(0, 6))}
+        for _ in range(2)
+    )
+    zeros = float(chance.randint(0, 9))
     return Histogram(
-        schema=draw(st.integers(-2, 5)),
-        count=total,
-        sum=float(draw(st.integers(-100, 100))),
+        schema=chance.randint(-2, 5),
+        count=sum(pos.values()) + sum(neg.values()) + zeros,
+        sum=float(chance.randint(-100, 100)),
         zero_count=zeros,
-        zero_threshold=draw(st.sampled_from([0.0, 0.001, 0.25])),
+        zero_threshold=chance.choice([0.0, 0.001, 0.25]),
         pos=pos,
         neg=neg,
         hint=Hint.GAUGE,
     )
+
+
+exponential = st.randoms(use_true_random=True).map(drawn)
 
 
 def added(*histograms):
@@ -109,8 +110,8 @@ def same(a, b):
     return replace(a, hint=Hint.UNKNOWN) == replace(b, hint=Hint.UNKNOWN)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(exponential(), min_size=2, max_size=4))
+@settings(max_examples=150)
+@given(st.lists(exponential, min_size=2, max_size=4))
 def test_a_sum_doesnt_depend_on_the_order_and_loses_nothing(histograms):
     total = added(*histograms)
     assert total.schema == min(one.schema for one in histograms)
@@ -121,8 +122,8 @@ def test_a_sum_doesnt_depend_on_the_order_and_loses_nothing(histograms):
         assert same(added(*order), total)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(exponential(), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=100)
+@given(exponential, st.floats(0, 1), st.floats(0, 1))
 def test_quantiles_rise_and_stay_within_the_buckets(histogram, a, b):
     histogram = replace(histogram, zero_threshold=1e-30)  # below all buckets, as in real ones
     low, high = sorted((a, b))
@@ -136,8 +137,8 @@ def test_quantiles_rise_and_stay_within_the_buckets(histogram, a, b):
         assert found == sorted(found)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(exponential(), st.floats(-100, 100))
+@settings(max_examples=100)
+@given(exponential, st.floats(-100, 100))
 def test_what_is_trimmed_from_above_and_below_makes_the_whole(histogram, at):
     parts = []
     for op in ("</", ">/"):

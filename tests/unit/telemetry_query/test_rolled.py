@@ -100,18 +100,24 @@ QUERIES = (
     "max_over_time(rate(x_total[{}])[2h:1h])",
     "sum(x_total) + count(x_total offset 1h)",
 )
-values = st.one_of(
-    st.floats(0, 1e6, allow_nan=False),
-    st.just(math.nan),
-    st.just(math.inf),
-    st.just(STALE_NAN),
-)
-times = st.one_of(
-    st.integers(1, HOURS * COARSE),
-    # At the edges, and next to them.
-    st.tuples(st.integers(0, HOURS * 12), st.integers(-1, 1)).map(lambda at: at[0] * FINE + at[1]),
-)
-series = st.lists(st.tuples(times, values), max_size=60, unique_by=lambda sample: sample[0])
+
+
+def drawn(chance, size):
+    """Samples; half of them at the edges of windows, or next to them, some that are no numbers."""
+    odd = chance.choice([0, 0.1, 0.7])
+    found = {}
+    for _ in range(size):
+        at = chance.randint(1, HOURS * COARSE)
+        if chance.random() < 0.5:
+            at = chance.randint(0, HOURS * 12) * FINE + chance.randint(-1, 1)
+        plain = chance.choice([float(chance.randint(0, 3)), chance.uniform(0, 1e6)])
+        strange = chance.choice([math.nan, math.inf, STALE_NAN])
+        found[at] = strange if chance.random() < odd else plain
+    return list(found.items())
+
+
+# Hypothesis chooses size and seed: to choose each sample took longer than the queries.
+series = st.builds(drawn, st.randoms(use_true_random=True), st.integers(0, 60))
 
 
 @pytest.mark.parametrize("query", QUERIES)
