@@ -257,9 +257,14 @@ def _within(offsets: Ints) -> Bools:
 def _copy(
     first: NDArray[Any], rest: NDArray[Any], starts: Ints, lengths: Ints, out: NDArray[Any]
 ) -> None:
-    """Put pieces of two arrays, counted through, one behind the other."""
+    """Put pieces of two arrays, counted through, one behind the other; a piece is of one array."""
     at = 0
     for i in range(starts.size):
-        for j in range(starts[i], starts[i] + lengths[i]):
-            out[at] = first[j] if j < first.size else rest[j - first.size]
-            at += 1
+        start, length = starts[i], lengths[i]
+        if start < first.size:
+            for j in range(length):
+                out[at + j] = first[start + j]
+        else:
+            for j in range(length):
+                out[at + j] = rest[start - first.size + j]
+        at += length
