@@ -6,11 +6,13 @@ Runs test suites, three at a time, each in a pytest of its own.
 A suite is one or more paths under `tests/`, joined by `+`. Parts that live in the same
 process (chDB, gRPC, Envoy's children) then don't meet across suites, and waiting overlaps.
 Of those that start a whole mesh one runs at a time: a day that is replayed takes most of a core.
-Exits with 1 if a suite failed; says at the end what each one did.
+Exits with 1 if a suite failed; says at the end of each what it did, and what CPU it took (without
+what outlives its parent: a mesh's parts). What each test took is in build/tests/*.xml.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from pathlib import Path
 AT_ONCE = 3  # most of them wait more than they work: two leave half of two cores idle
 WHOLE_MESH = "e2e/"
 TESTS = Path(__file__).parent
+REPORTS = TESTS.parent / "build" / "tests"
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 _printing = threading.Lock()
@@ -87,21 +90,31 @@ def run(suite: str, options: list[str]) -> tuple[Counter[str], int]:
     """Run one suite; print what it said at once if it failed, else its last line."""
     began = time.monotonic()
     paths = [str(TESTS / path) for path in suite.split("+")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--quiet", *paths, *options],
+    report = REPORTS / f"{suite.replace('/', '-')}.xml"
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "--quiet"),
+            *("-o", "junit_family=xunit1", f"--junitxml={report}"),
+            *paths,
+            *options,
+        ],
         cwd=TESTS.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
+    assert child.stdout is not None
+    said = child.stdout.read()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    cpu = used.ru_utime + used.ru_stime
     # pytest's 5 is "no tests", as when -k selects none of this suite's.
-    code = 0 if done.returncode == 5 and options else done.returncode
-    last = done.stdout.strip().rpartition("\n")[2]
+    code = 0 if child.returncode == 5 and options else child.returncode
+    last = said.strip().rpartition("\n")[2]
     with _printing:
         if code != 0:
-            print(done.stdout)
-        print(f"{time.monotonic() - began:6.0f} s  {suite}: {last}", flush=True)
+            print(said)
+        print(f"{time.monotonic() - began:6.0f} s, {cpu:4.0f} of CPU  {suite}: {last}", flush=True)
     return Counter({kind: int(number) for number, kind in SUMMARY.findall(last)}), code
 
 

@@ -1,4 +1,9 @@
-"""Faults under the day's load: recovery without help, and nothing acknowledged is lost."""
+"""
+Faults under the day's load: recovery without help, and nothing acknowledged is lost.
+
+All of them happen to the session's mesh, whose day goes on: what other tests see after them is what
+users would.
+"""
 
 import asyncio
 import os
@@ -22,20 +27,13 @@ FIRST_200_WITHIN_S = 2.0
 CHANGE_WITHIN_S = 5.0
 
 
-@pytest.fixture(scope="module")
-def day(own_mesh_of_module):
-    """A mesh of this module's own with the day running, to harm; the tests that need none come first."""
-    return own_mesh_of_module()
-
-
 def running(mesh, name):
     row = mesh.part(name)
     return row["phase"] == "ready"
 
 
-async def test_gateway_and_envoy_killed_together_come_back_from_the_relay_in_time(own_mesh):
+async def test_gateway_and_envoy_killed_together_come_back_from_the_relay_in_time(mesh):
     """Envoy restarts from the relay's disk; then the gateway, and a change is served."""
-    mesh = await asyncio.to_thread(own_mesh, "--no-demo")
     token = await asyncio.to_thread(mesh.token, "operators/ada", "operator", "")
     status = await asyncio.to_thread(mesh.status)
     parts = {row["name"]: row for row in status["parts"]}
@@ -102,39 +100,8 @@ def test_a_setting_that_does_not_exist_is_refused_before_anything_starts(own_mes
         own_mesh("--no-demo", "--set", "NOTIFIER_WORKRES=4")
 
 
-def test_a_mesh_that_stops_leaves_nothing_running_and_finds_its_data_again(own_mesh):
-    mesh = own_mesh("--no-demo")
-    mesh.meshctl(
-        "service", "create", "kept", "--endpoint", "127.0.0.1:9", "--grpc-service", "test.Kept"
-    )  # fmt: skip
-    pids = [row["pid"] for row in mesh.status()["parts"]]
-    mesh.down()
-
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
-    second = mesh.up("--no-demo")
-    assert second["ready"]
-    assert "test.Kept" in mesh.meshctl("service", "get", "kept", "--json").stdout
-
-
-def test_a_telemetry_that_stands_still_is_told_of_by_who_watches_it(own_mesh):
-    mesh = own_mesh(
-        "--no-demo", "--set", "DEADMAN_STALLED_AFTER=2", "--set", "DEADMAN_INTERVAL=0.5"
-    )
-    mails = mesh.state / "mailsink/maildir/new"
-    stopped = mesh.part("telemetry")["pid"]
-    os.kill(stopped, signal.SIGSTOP)
-    try:
-        until(
-            lambda: any(b"Alerting itself stands still" in p.read_bytes() for p in mails.iterdir()),
-            "a mail to the duty manager",
-            within_s=60,
-        )
-    finally:
-        os.kill(stopped, signal.SIGCONT)
-
-
-def test_a_second_up_on_the_same_state_is_refused_in_words(day):
-    run = day.meshctl("up", "--detach", check=False)
+def test_a_second_up_on_the_same_state_is_refused_in_words(mesh):
+    run = mesh.meshctl("up", "--detach", check=False)
 
     assert run.returncode == 75
     assert "Try:" in run.stderr
@@ -144,12 +111,12 @@ def test_a_second_up_on_the_same_state_is_refused_in_words(day):
     "part",
     ["notifier", "syncd", "telemetry", "gateway", "relay", "envoy", "postgres", "nats"],
 )
-async def test_a_part_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(day, part):
-    producer = await asyncio.to_thread(Producer, day)
+async def test_a_part_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(mesh, part):
+    producer = await asyncio.to_thread(Producer, mesh)
     producing = asyncio.create_task(producer.run())
     await acknowledged(producer, 20)
 
-    await asyncio.to_thread(day.kill, part)
+    await asyncio.to_thread(mesh.kill, part)
     await acknowledged(producer, 20)
     producer.stop()
     await producing
@@ -166,9 +133,40 @@ async def acknowledged(producer, more):
     )
 
 
-async def test_the_day_goes_on_after_all_that(day):
+def test_a_telemetry_that_stands_still_is_told_of_by_who_watches_it(mesh):
+    mails = mesh.state / "mailsink/maildir/new"
+    before = {path.name for path in mails.iterdir()}  # Among them, maybe, of the kills above.
+    stopped = mesh.part("telemetry")["pid"]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        until(
+            lambda: any(
+                b"Alerting itself stands still" in path.read_bytes()
+                for path in mails.iterdir()
+                if path.name not in before
+            ),
+            "a mail to the duty manager",
+            within_s=60,
+        )
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+
+def test_a_mesh_that_stops_leaves_nothing_running_and_finds_its_data_again(mesh):
+    mesh.meshctl(
+        "service", "create", "kept", "--endpoint", "127.0.0.1:9", "--grpc-service", "test.Kept"
+    )  # fmt: skip
+    pids = [row["pid"] for row in mesh.status()["parts"]]
+    mesh.down()
+
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert mesh.up()["ready"]
+    assert "test.Kept" in mesh.meshctl("service", "get", "kept", "--json").stdout
+
+
+async def test_the_day_goes_on_after_all_that(mesh):
     def mails():
-        counts = day.glance()["counts"]
+        counts = mesh.glance()["counts"]
         return counts.get("mailsink", {}).get("counts", {}).get("mails", 0)
 
     before = await asyncio.to_thread(mails)
