@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 
@@ -39,6 +39,7 @@ class Service:
     """One process that writes spans."""
 
     def __init__(self, provider, name):
+        self._provider = provider
         self._tracer = provider.get_tracer("tests")
         self.name = name
 
@@ -66,17 +67,22 @@ class Service:
     def end(self, made, end_ms):
         made.span.end(NOW_NS + int(end_ms * MS))
 
+    def send(self):
+        """Send what waits, if spans don't go out one by one."""
+        assert self._provider.force_flush()
+
 
 @contextmanager
-def services(ca, port, *names):
-    """Yield a `Service` for each of *names*; each span goes out in a request of its own."""
+def services(ca, port, *names, together=False):
+    """Yield a `Service` for each of *names*; each span goes out in a request of its own, or *together*."""
+    processor = BatchSpanProcessor if together else SimpleSpanProcessor
     arguments = exporting(ca, port)
     providers = []
     for name in names:
         provider = TracerProvider(
             resource=Resource({"service.name": name, "service.instance.id": "1"})
         )
-        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(**arguments)))
+        provider.add_span_processor(processor(OTLPSpanExporter(**arguments)))
         providers.append(provider)
     try:
         yield [Service(*pair) for pair in zip(providers, names, strict=True)]

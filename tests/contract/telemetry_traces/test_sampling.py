@@ -1,6 +1,7 @@
 """With a budget of spans, odd traces stay and ordinary ones stand for others."""
 
 import asyncio
+import contextlib
 import itertools
 from datetime import timedelta
 
@@ -26,17 +27,18 @@ WINDOWS = 20
 pytestmark = pytest.mark.timeout(150)
 
 
-def send(ca, port, batch):
+def send(busy, batch):
     """20 ordinary traces, and at first one that went wrong in a child; returns the odd one's id."""
-    with services(ca, port, "busy") as (busy,):
-        for n in range(20):
-            busy.span("ordinary", n, 1, kind=SpanKind.SERVER, batch=batch)
-        if batch >= ODD:
-            return None
+    for n in range(20):
+        busy.span("ordinary", n, 1, kind=SpanKind.SERVER, batch=batch)
+    odd = None
+    if batch < ODD:
         root = busy.begin("odd", 30, kind=SpanKind.SERVER)
         busy.span("child", 30, 1, root, error=True)
         busy.end(root, 31)
-        return root.trace_id
+        odd = root.trace_id
+    busy.send()
+    return odd
 
 
 def asking(text):
@@ -56,15 +58,17 @@ async def test_odd_traces_stay_and_ordinary_ones_have_honest_weights(ca, tmp_pat
     )
     odd, found, batches = set(), [], itertools.count()
     async with (
+        contextlib.AsyncExitStack() as stack,
         running(serve, settings, workload=ca.workload("telemetry")) as port,
         ca.workload("operator").channel(f"127.0.0.1:{port}", service="telemetry") as channel,
         asyncio.timeout(WITHIN_S),
     ):
         stub = pb_grpc.TraceServiceStub(channel)
+        (busy,) = stack.enter_context(services(ca, port, "busy", together=True))
         # Eight batches are 160 traces, and fit into one page.
         while len(found) in (0, 160) or all(one.weight == 1 for one in found):
             batch = next(batches)
-            odd.add(await asyncio.to_thread(send, ca, port, batch))
+            odd.add(await asyncio.to_thread(send, busy, batch))
             first = FIRST + 8 * (batch % WINDOWS)
             if first + 8 < batch:
                 text = f"{{name=ordinary}} | batch>={first} | batch<{first + 8}"
