@@ -82,11 +82,15 @@ async def _ask(session: aiohttp.ClientSession) -> Heard | None:
             "http://telemetry/api/v1/rules", params={"exclude_alerts": "true"}, timeout=limit
         ) as response:
             groups = (await response.json())["data"]["groups"]
-        times = [_ms(group["lastEvaluation"]) for group in groups]
+        times = [(_ms(group["lastEvaluation"]), int(group["interval"] * 1000)) for group in groups]
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
         log.warning("telemetry_silent", error=repr(error)[:200])
         return None
-    return Heard(groups=len(groups), evaluated_ms=max(times, default=0))
+    return Heard(
+        groups=len(groups),
+        evaluated_ms=max((at for at, _ in times), default=0),
+        due_ms=min((at + interval for at, interval in times if at), default=0),
+    )
 
 
 def _ms(text: str) -> int:

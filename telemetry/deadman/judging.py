@@ -1,5 +1,5 @@
 """
-When to page because rules aren't evaluated. Pure; Unix milliseconds.
+When to page because rules aren't evaluated when they are due. Pure; Unix milliseconds.
 
     WELL ──nothing good for `stalled_after`──▶ PAGED ──every `repeat`──▶ page again
       ▲                                          │
@@ -20,6 +20,9 @@ class Heard:
 
     evaluated_ms: int
     """When the one evaluated last was; 0: none has been."""
+
+    due_ms: int
+    """When the first of those evaluated before is due again; 0: none has been."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def judge(
     """
     lag_ms = 0
     if heard is not None and heard.groups:
-        lag_ms = now_ms - heard.evaluated_ms
+        lag_ms = now_ms - heard.due_ms
     if heard is not None and lag_ms < stalled_after_ms:
         page = None
         if watch.paged_ms:
@@ -69,7 +72,7 @@ def judge(
         return watch, None
     why = f"Telemetry has not answered for {silent_s:.0f} s."
     if heard is not None:
-        why = f"Telemetry answers, but no rule has been evaluated for {lag_ms / 1000:.0f} s."
+        why = f"Telemetry answers, but rules should have been evaluated {lag_ms / 1000:.0f} s ago."
         if not heard.evaluated_ms:
             why = "Telemetry answers, but has evaluated no rule yet."
     return replace(watch, paged_ms=now_ms), Page(stalled=True, why=why)

@@ -24,7 +24,7 @@ class Settings(MeshSettings):
     """How often telemetry is asked."""
 
     stalled_after: Annotated[timedelta, Range(0.5, 3600)] = timedelta(seconds=20)
-    """How long no rule may be evaluated."""
+    """How long after they are due rules may not be evaluated."""
 
     grace: Annotated[timedelta, Range(0, 3600)] = timedelta(0)
     """How much longer telemetry may take to be heard for the first time: it starts, too."""

@@ -15,8 +15,8 @@ def played(*given):
     return pages
 
 
-def evaluated(second, groups=3):
-    return Heard(groups=groups, evaluated_ms=second * 1_000)
+def evaluated(second, groups=3, interval=1):
+    return Heard(groups=groups, evaluated_ms=second * 1_000, due_ms=(second + interval) * 1_000)
 
 
 def test_all_is_well_while_rules_are_evaluated():
@@ -31,7 +31,21 @@ def test_silence_is_paged_once_and_its_end_is_told():
 
 def test_what_answers_and_stands_still_is_paged_within_thirty_seconds():
     pages = played(*((second, evaluated(10)) for second in range(10, 60, 5)))
-    assert pages == [(30, True)]
+    assert pages == [(35, True)]
+
+
+def test_rules_that_are_evaluated_each_minute_do_not_stand_still_between():
+    each_minute = [
+        (second, evaluated(second // 60 * 60, interval=60)) for second in range(0, 300, 5)
+    ]
+    assert played(*each_minute) == []
+
+    pages = played(*((second, evaluated(60, interval=60)) for second in range(60, 300, 5)))
+    assert pages == [(140, True)]
+
+
+def test_rules_none_of_which_was_ever_evaluated_stand_still():
+    assert played((25, Heard(groups=1, evaluated_ms=0, due_ms=0))) == [(25, True)]
 
 
 def test_it_is_paged_again_while_it_lasts():
