@@ -89,25 +89,16 @@ lint-web: env web
 SUITES := \
   e2e/test_airport_day.py+e2e/test_operator.py+e2e/test_clients.py+e2e/test_trust.py+e2e/test_faults.py \
   unit+scenarios+golden \
-  contract/gateway \
-  contract/edge \
-  contract/notifier \
+  contract/gateway+contract/limits+contract/access \
+  contract/notifier+contract/syncd \
   contract/telemetry_intake \
-  contract/hosts \
-  contract/changes \
-  contract/discovery \
-  contract/limits+contract/access \
-  contract/meshctl \
   contract/telemetry_alerts \
-  contract/syncd \
-  contract/meshctl_config+contract/examples \
-  contract/relay+contract/identity+contract/xds \
-  e2e/test_edge_config.py \
-  contract/demo+contract/meshkit+contract/client \
-  contract/telemetry_dashboards \
-  contract/telemetry_query+contract/telemetry_trends \
-  contract/telemetry_store \
-  contract/telemetry_traces
+  contract/edge+contract/hosts+contract/meshctl_config+contract/examples \
+  contract/meshctl+contract/demo+contract/meshkit+contract/client \
+  contract/telemetry_query+contract/telemetry_trends+contract/telemetry_store \
+  contract/discovery+contract/changes+contract/relay+contract/identity+contract/xds \
+  contract/telemetry_dashboards+contract/telemetry_traces \
+  e2e/test_edge_config.py
 # Short slices of the suites that take hours.
 LONG_SUITES := soak
 

@@ -35,6 +35,12 @@ ROOT = Path(__file__).parent.parent.parent
 LIST = inbox_service_pb2.ListInboxMessagesRequest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_lived(mesh, passenger):
+    """A token of a second's life, made before all tests: the last one sees it refused."""
+    return mesh.token(f"passengers/{passenger}", "passenger", ttl_s=1)
+
+
 @pytest.fixture(scope="module")
 def passenger(mesh):
     """The id of a passenger who has a message in the inbox."""
@@ -160,26 +166,6 @@ def test_a_grpc_client_without_a_good_token_is_refused(mesh, passenger):
             )
 
     assert set(answers.values()) == {grpc.StatusCode.UNAUTHENTICATED}, answers
-
-
-def test_a_token_runs_out(mesh, passenger):
-    """The edge allows clocks to differ by 30 s, so the token ended before that."""
-    token = mesh.token(f"passengers/{passenger}", "passenger", ttl_s=1)
-    with mesh.edge_channel() as channel:
-        stub = inbox_service_pb2_grpc.InboxServiceStub(channel)
-
-        def refused():
-            try:
-                stub.ListInboxMessages(
-                    LIST(parent=parent_of(passenger)), metadata=bearer(token), timeout=10
-                )
-            except grpc.RpcError as error:
-                return error.code()
-            return None
-
-        code = until(refused, "the token to run out", within_s=60)
-
-    assert code is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_passenger_may_not_read_anothers_inbox_nor_do_what_operators_do(mesh, passenger):
@@ -399,3 +385,22 @@ def test_a_browser_without_a_token_is_refused_in_words_it_can_read(mesh, passeng
     seen = browse(mesh, page_port, token="", parent=parent_of(passenger), messages=1)
 
     assert seen["unary"]["code"] == grpc.StatusCode.UNAUTHENTICATED.value[0], seen
+
+
+def test_a_token_runs_out(mesh, passenger, short_lived):
+    """The edge allows clocks to differ by 30 s, so the token ended before that."""
+    with mesh.edge_channel() as channel:
+        stub = inbox_service_pb2_grpc.InboxServiceStub(channel)
+
+        def refused():
+            try:
+                stub.ListInboxMessages(
+                    LIST(parent=parent_of(passenger)), metadata=bearer(short_lived), timeout=10
+                )
+            except grpc.RpcError as error:
+                return error.code()
+            return None
+
+        code = until(refused, "the token to run out", within_s=60)
+
+    assert code is grpc.StatusCode.UNAUTHENTICATED
