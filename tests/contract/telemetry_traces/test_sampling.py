@@ -53,7 +53,7 @@ def asking(text):
 async def test_odd_traces_stay_and_ordinary_ones_have_honest_weights(ca, tmp_path):
     settings = Settings(
         state_dir=tmp_path / "state",
-        trace_spans_per_second=1.0,
+        trace_spans_per_second=10.0,
         segment_age=timedelta(milliseconds=50),
     )
     odd, found, batches = set(), [], itertools.count()
