@@ -58,15 +58,16 @@ async def serve(
             started.set_result(0)
         while not stop.is_set():
             heard = await _ask(asking)
-            watch, page = judge(
+            judged, page = judge(
                 watch,
                 heard,
                 clock() // 1_000_000,
                 stalled_after_ms=settings.stalled_after // timedelta(milliseconds=1),
                 repeat_ms=settings.repeat // timedelta(milliseconds=1),
             )
-            if page is not None:
-                await _tell(settings, out, page, clock() // 1_000_000)
+            # What nobody took is told again with the next look.
+            if page is None or await _tell(settings, out, page, clock() // 1_000_000):
+                watch = judged
             try:
                 async with asyncio.timeout(settings.interval.total_seconds()):
                     await stop.wait()
@@ -101,7 +102,8 @@ def _ms(text: str) -> int:
 
 async def _tell(
     settings: Settings, session: aiohttp.ClientSession, page: Page, now_ms: int
-) -> None:
+) -> bool:
+    """Return whether anybody took it."""
     log.error("rules_stand_still" if page.stalled else "rules_evaluated_again", why=page.why)
     subject = "[FIRING] Alerting itself stands still" if page.stalled else "[RESOLVED] Alerting"
     message = Message(
@@ -121,6 +123,7 @@ async def _tell(
     taken = await asyncio.gather(_mail(settings, message), post_all(session, message))
     if not any(taken):
         log.error("nobody_told", why=page.why)
+    return any(taken)
 
 
 async def _mail(settings: Settings, message: Message) -> bool:

@@ -16,11 +16,15 @@ pytestmark = pytest.mark.timeout(600)  # The first start on a machine compiles.
 
 @pytest.fixture
 async def told():
-    """What a webhook is told, and its address."""
-    queue = asyncio.Queue()
+    """What a webhook is told, and its address; it takes nothing at the first try."""
+    queue, tried = asyncio.Queue(), set()
 
     async def post(request):
-        await queue.put(await request.json())
+        page = await request.json()
+        if page["why"] not in tried:
+            tried.add(page["why"])
+            return web.Response(status=503)
+        await queue.put(page)
         return web.Response(status=204)
 
     app = web.Application()
