@@ -95,6 +95,8 @@ class Cluster:
 
     """
 
+    arrow_packing = "lz4_frame"
+
     def __init__(self, address: Address, owner: str) -> None:
         self._address = address
         self._owner = owner

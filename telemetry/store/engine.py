@@ -78,6 +78,9 @@ class Engine(Protocol):
     parts: str
     """The SQL of all its parts, as of `system.parts`."""
 
+    arrow_packing: str
+    """How answers in Arrow are packed: `output_format_arrow_compression_method`."""
+
     def connect(self) -> Connection:
         """Begin a conversation. Raises StoreFailed."""
         ...

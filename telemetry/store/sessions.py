@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import FailedPrecondition, InvalidInput, Unavailable
 from telemetry.store.embedded import Embedded
-from telemetry.store.engine import NETWORK_ERROR, StoreFailed
+from telemetry.store.engine import NETWORK_ERROR, StoreFailed, quote
 from telemetry.store.model import Limits
 
 
@@ -129,9 +129,8 @@ class Sessions:
             f", max_threads = {self._limits.threads}, max_query_size = 100000000"
             ", output_format_json_quote_64bit_integers = 0"
             ", output_format_json_validate_utf8 = 1"
-            # It is read in this process, or on this machine: packing took half of the time.
-            ", output_format_arrow_compression_method = 'none'"
-            # Equal keys have equal times, so they are in one partition.
+            f", output_format_arrow_compression_method = {quote(self._engine.arrow_packing)}"
+            # Only roll-ups are read FINAL: their keys hold the time their partitions are made of.
             ", do_not_merge_across_partitions_select_final = 1"
         )
         session = await self._readers.get()

@@ -95,7 +95,7 @@ def test_a_port_already_taken_is_named(own_mesh, tmp_path):
             own_mesh("--no-demo", "--port-edge", str(port))
 
 
-def test_a_setting_that_does_not_exist_is_refused_before_anything_starts(own_mesh):
+def test_a_setting_that_does_not_exist_is_named_and_all_is_stopped(own_mesh):
     with pytest.raises(AssertionError, match="NOTIFIER_WORKRES"):
         own_mesh("--no-demo", "--set", "NOTIFIER_WORKRES=4")
 
