@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
     path = report.write()
     report.show()
     print(f"written to {path}, samples beside it")
-    return 0
+    if report.failed:
+        print(f"failed: {', '.join(report.failed)}; see above", file=sys.stderr)
+    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class Report:
     figures: dict[str, float | int | str] = field(default_factory=dict)
     bounds: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    """Rooms that raised; their figures are missing or not to be trusted."""
 
     def add(
         self,
@@ -49,6 +51,8 @@ class Report:
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"{self.area}.json"
         head = {"commit": commit(), "started_at": self.started_at, "machine": machine()}
+        if self.failed:
+            head["failed_rooms"] = " ".join(self.failed)
         path.write_text(json.dumps(head | self.figures, indent=2) + "\n")
         samples = {key: [round(v, 6) for v in values] for key, values in self.samples.items()}
         path.with_suffix(".samples.json").write_text(json.dumps(samples) + "\n")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from bench.report import Report
+from bench import rooms
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bench.report import Report
 
 ROOMS: tuple[str, ...] = (
     "intake",
@@ -33,19 +34,5 @@ ROOMS: tuple[str, ...] = (
 
 
 def measure(only: Sequence[str] = ()) -> Report:
-    """
-    Take the figures of all rooms, or of those named.
-
-    Raises:
-        SystemExit: A room isn't there.
-
-    """
-    unknown = sorted(set(only) - {*ROOMS})
-    if unknown:
-        raise SystemExit(f"bench: no room {', '.join(unknown)}; there are {', '.join(ROOMS)}")
-    report = Report("telemetry")
-    for room in ROOMS:
-        if room in only or not only:
-            print(f"telemetry: {room}", flush=True)
-            importlib.import_module(f"{__name__}.{room}").measure(report)
-    return report
+    """Take the figures of all rooms, or of those named."""
+    return rooms.measure("telemetry", ROOMS, only)
