@@ -56,8 +56,12 @@ async def serve(
     async with aiohttp.ClientSession(connector=connector) as asking, aiohttp.ClientSession() as out:
         if started is not None and not started.done():
             started.set_result(0)
+        answers = False
         while not stop.is_set():
             heard = await _ask(asking)
+            if heard is not None and not answers:
+                log.info("telemetry_heard", groups=heard.groups)
+            answers = heard is not None
             judged, page = judge(
                 watch,
                 heard,

@@ -91,13 +91,15 @@ def test_one_trace_runs_from_the_edge_through_the_notifier_to_the_channel(mesh, 
         through = {"flightinfo", "edge", "notifier"} <= {span.get("service") for span in spans}
         return through and any("email" in span.get("name", "") for span in spans)
 
-    trace = until(whole, "a delivered delay with its whole trace", within_s=240)
+    trace = until(whole, "a delivered delay with its whole trace", within_s=240, every_s=1)
 
     assert {"flightinfo", "edge", "notifier"} <= {s.get("service") for s in trace["spans"]}
 
 
 def test_the_timeline_of_a_notification_tells_each_step(mesh, operator):
-    found = until(lambda: delivered_delay(mesh, operator), "a delivered delay", within_s=180)
+    found = until(
+        lambda: delivered_delay(mesh, operator), "a delivered delay", within_s=180, every_s=0.5
+    )
     kinds = [event.kind for event in found.timeline]
     kind = notify.TimelineEvent
 
@@ -143,6 +145,6 @@ def test_every_panel_of_a_dashboard_that_comes_with_the_mesh_finds_data(mesh, na
         return not last
 
     try:
-        until(filled, "every panel", within_s=120)
+        until(filled, "every panel", within_s=120, every_s=1)
     finally:
         assert last == []

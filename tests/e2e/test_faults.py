@@ -27,6 +27,13 @@ FIRST_200_WITHIN_S = 2.0
 CHANGE_WITHIN_S = 5.0
 
 
+EDGE = ("preflight", "relay", "envoy")
+
+
+def without(*parts):
+    return [word for part in parts for word in ("--without", part)]
+
+
 def running(mesh, name):
     row = mesh.part(name)
     return row["phase"] == "ready"
@@ -97,14 +104,20 @@ def test_a_port_already_taken_is_named(own_mesh, tmp_path):
 
 def test_a_setting_that_does_not_exist_is_named_and_all_is_stopped(own_mesh):
     with pytest.raises(AssertionError, match="NOTIFIER_WORKRES"):
-        own_mesh("--no-demo", "--set", "NOTIFIER_WORKRES=4")
+        own_mesh(
+            *("--no-demo", "--set", "NOTIFIER_WORKRES=4"),
+            *without(*EDGE, "telemetry", "deadman", "mailsink", "syncd", "nats"),
+        )
 
 
 def test_a_telemetry_that_stands_still_is_told_of_by_who_watches_it(own_mesh):
     mesh = own_mesh(
-        "--no-demo", "--set", "DEADMAN_STALLED_AFTER=2", "--set", "DEADMAN_INTERVAL=0.5"
+        *("--no-demo", "--set", "DEADMAN_STALLED_AFTER=2", "--set", "DEADMAN_INTERVAL=0.5"),
+        *without(*EDGE, "notifier", "syncd", "nats"),
     )
-    mails = mesh.state / "mailsink/maildir/new"
+    watcher, mails = mesh.state / "logs/deadman.log", mesh.state / "mailsink/maildir/new"
+    # Before, it makes allowance for a start.
+    until(lambda: "telemetry_heard" in watcher.read_text(), "the watcher to hear of it")
     stopped = mesh.part("telemetry")["pid"]
     os.kill(stopped, signal.SIGSTOP)
     try:

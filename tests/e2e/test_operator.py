@@ -1,12 +1,13 @@
 """What an operator sees and does of the airport day, with `meshctl` and nothing else."""
 
+import functools
 import json
 from datetime import datetime
 
 import pytest
 
+from tests.fixtures import waiting
 from tests.fixtures.mesh import ROOT
-from tests.fixtures.waiting import until
 
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -17,6 +18,9 @@ ROUTING = ROOT / "deploy/rules/airport-day.routing.json"
 DUTY_MANAGER = "tenants/nyc/recipients/duty-manager"
 IN_PYTHON = {"flightinfo", "gateway", "notifier", "syncd", "telemetry"}
 SERVICES = IN_PYTHON | {"edge"}
+
+
+until = functools.partial(waiting.until, every_s=1.0)  # each look is a process
 
 
 @pytest.fixture

@@ -55,6 +55,12 @@ class Service:
         request = otlp_requests.gauges(name, values, at_ns or time.time_ns())
         await self._export(request)
 
+    async def send_past(self, name, points):
+        """Acknowledge a gauge's values, each with its time, at once."""
+        # Messages behind one another are one message with all of their fields.
+        parts = [otlp_requests.gauges(name, [value], at_ns) for at_ns, value in points]
+        await self._export(b"".join(parts))
+
     async def apply(self, text=FILE, **options):
         return await self.rules.ApplyRuleFile(
             rule_service_pb2.ApplyRuleFileRequest(content=text, source="test.yaml", **options)

@@ -199,10 +199,9 @@ async def test_a_dry_run_says_what_a_rule_would_have_done(running, dsn):
     async with running(dsn) as service:
         await ready(service)
         now = time.time_ns()
-        for second in range(120):
-            value = 50.0 if 30 <= second < 60 or second >= 110 else 5.0
-            at_ns = now - (120 - second) * 1_000_000_000
-            await service.send("queue.length", value, at_ns=at_ns)
+        values = [50.0 if 30 <= at < 60 or at >= 110 else 5.0 for at in range(120)]
+        points = [(now - (120 - at) * 10**9, value) for at, value in enumerate(values)]
+        await service.send_past("queue.length", points)
         rule = rule_group_pb2.Rule(
             alert="QueueLong", expr="queue_length > 10", hold=Duration(seconds=5)
         )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-import pytest
+import pytest_asyncio
 
 from aerofusion.telemetry.v1.dashboard_service_pb2_grpc import DashboardServiceStub
 from aerofusion.telemetry.v1.query_service_pb2 import QueryInstantRequest
@@ -14,6 +14,7 @@ from telemetry.intake.service import METHODS
 from telemetry.scan.shapes import Signal
 from telemetry.settings import Settings
 from tests.contract.telemetry_intake import otlp_requests
+from tests.fixtures import serving
 
 
 class Service:
@@ -43,26 +44,23 @@ class Service:
             await asyncio.sleep(0.05)  # polls
 
 
-@pytest.fixture
-def running(ca, run_serve, tmp_path):
-    """`async with running(dsn) as service`."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(ca, tmp_path_factory):
+    """
+    `await started(dsn)`: a telemetry for the tests of a module, and the path of its socket.
 
-    @contextlib.asynccontextmanager
-    async def run(dsn="", caller="operator"):
-        settings = Settings(
-            state_dir=tmp_path / "state",
-            postgres_dsn=dsn,
-            unix_socket=tmp_path / "telemetry.sock",
-        )
-        async with (
-            run_serve(serve, settings, workload=ca.workload("telemetry")) as port,
-            ca.workload(caller).channel(f"127.0.0.1:{port}", service="telemetry") as channel,
-        ):
-            yield Service(channel)
+    A process can have only one store open at a time.
+    """
+    async with contextlib.AsyncExitStack() as stack:
 
-    return run
+        async def start(dsn=""):
+            state = tmp_path_factory.mktemp("telemetry")
+            settings = Settings(
+                state_dir=state / "state", postgres_dsn=dsn, unix_socket=state / "grpc.sock"
+            )
+            running = serving.running(serve, settings, workload=ca.workload("telemetry"))
+            port = await stack.enter_async_context(running)
+            channel = ca.workload("operator").channel(f"127.0.0.1:{port}", service="telemetry")
+            return Service(await stack.enter_async_context(channel)), settings.unix_socket
 
-
-@pytest.fixture
-async def dsn(postgres):
-    return await postgres.database("telemetry")
+        yield start

@@ -63,7 +63,10 @@ def expected(samples, step_ms):
 async def rolled(sessions, step_ms, columns=COLUMNS):
     span = Stretch(step_ms=step_ms, after_ms=0, until_ms=2**50)
     found = await read_rollups(sessions, [SERIES], [span], columns)
-    rows = zip(*(found.columns[name].tolist() for name in columns), strict=True)
+    rows = zip(
+        *(np.concatenate([block[name] for block in found.blocks]).tolist() for name in columns),
+        strict=True,
+    )
     return dict(zip(found.end_ms.tolist(), map(list, rows), strict=True))
 
 
