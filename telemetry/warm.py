@@ -19,6 +19,7 @@ from telemetry.load.decimals import Decimals
 from telemetry.map.edges import Edges
 from telemetry.promql.warm import warm as warm_queries
 from telemetry.promql.warm import warm_rest as warm_rare_queries
+from telemetry.query import rolling
 from telemetry.scan import cache
 from telemetry.scan.scanner import Scanner
 
@@ -55,6 +56,7 @@ def rare_requests() -> None:
 def rare_queries() -> None:
     """Compile or load what other queries need: of native histograms, roll-ups, long ranges."""
     warm_rare_queries()
+    rolling.warm()
 
 
 def queries() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from telemetry.promql import nodes, parts
 from telemetry.promql.nodes import Edge
-from telemetry.promql.source import PiecewiseSource, SamplesNeeded
+from telemetry.promql.source import SamplesNeeded, is_piecewise
 from telemetry.promql.values import Vector, take
 
 
@@ -49,7 +49,7 @@ def called(
 
     """
     source, windows = ev.query.source, _windows(call)
-    if windows is None or not isinstance(source, PiecewiseSource):
+    if windows is None or not is_piecewise(source):
         return None
     selector = windows.selector
     ends, range_ms = ev.ends(selector.when), ev.query.ms(windows.length, positive=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from telemetry.promql import folds, kernels, nodes, notes, rolls
 from telemetry.promql.folds import Fold
-from telemetry.promql.source import RollingSource, SamplesNeeded, Span
+from telemetry.promql.source import SamplesNeeded, Span, is_rolling
 from telemetry.promql.values import Vector
 
 
@@ -150,7 +150,7 @@ def selected(ev: Evaluator, node: nodes.Selector) -> Vector | None:
     ends, lookback_ms = ev.ends(node.when), ev.query.lookback_ms
     source = ev.query.source
     # What ended within the lookback is only known of the shortest windows.
-    if not isinstance(source, RollingSource) or lookback_ms > min(source.widths_ms):
+    if not is_rolling(source) or lookback_ms > min(source.widths_ms):
         return None
     width = None if ends[0] == ends[-1] else _widest(ev, ends, 0)
     if width is None:
@@ -169,7 +169,7 @@ def selected(ev: Evaluator, node: nodes.Selector) -> Vector | None:
 def _widest(ev: Evaluator, ends: Ints, range_ms: int) -> int | None:
     """Return the longest width of rows that no edge of a window cuts; None: there is none."""
     source = ev.query.source
-    if not isinstance(source, RollingSource):
+    if not is_rolling(source):
         return None
     widths = source.widths_ms
     if ends[0] == ends[-1]:
@@ -209,7 +209,7 @@ def _gathered(
     keeps_name: bool,
 ) -> Vector | None:
     source, budget = ev.query.source, ev.query.budget
-    assert isinstance(source, RollingSource)
+    assert is_rolling(source)
     chunks = source.rolled(span)
     if chunks is None:
         return None

@@ -101,23 +101,25 @@ def grown(
     out, present = np.empty((series, steps)), np.zeros((series, steps), np.bool_)
     change, lowest, gaps = np.empty(steps), np.empty(steps), np.empty(steps)
     sampled, before, behind = np.empty(steps), np.empty(steps), np.empty(steps)
-    samples, anew = np.zeros(count.size + 1, np.int64), np.zeros(count.size + 1, np.int64)
-    joins = np.zeros(count.size + 1, np.int64)
+    # Sums up to each row, of one series at a time: they stay close to the processor.
+    longest = np.diff(offsets).max() if series else 0
+    samples, odd = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
     seconds = range_ms / 1000.0 if is_rate else 1.0
     for s in range(series):
-        for i in range(offsets[s], offsets[s + 1]):
-            samples[i + 1] = samples[i] + count[i]
-            anew[i + 1] = anew[i] + (fell[i] != 0.0)
-            joins[i + 1] = joins[i] + (i > offsets[s] and first[i] < last[i - 1])
+        base = offsets[s]
+        for i in range(base, offsets[s + 1]):
+            fewer = i > base and first[i] < last[i - 1]
+            samples[i - base + 1] = samples[i - base] + count[i]
+            odd[i - base + 1] = odd[i - base] + (fewer or fell[i] != 0.0)
         for t in range(steps):
             a, b = lo[s, t], hi[s, t]
-            size = samples[b] - samples[a]
+            size = samples[b - base] - samples[a - base]
             if size < 2:
                 change[t] = lowest[t] = gaps[t] = sampled[t] = before[t] = behind[t] = 0.0
                 continue
             present[s, t] = True
             result = last[b - 1] - first[a]
-            if is_counter and (anew[b] > anew[a] or joins[b] > joins[a + 1]):
+            if is_counter and odd[b - base] > odd[a - base]:
                 for i in range(a, b):
                     if i > a and first[i] < last[i - 1]:
                         result += last[i - 1]

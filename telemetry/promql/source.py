@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ class SamplesNeeded(Exception):
     """What was begun can't be ended so: the samples must be selected as a whole."""
 
 
-@runtime_checkable
 class PiecewiseSource(Protocol):
     """A source that can be read some series at a time, by several threads at once."""
 
@@ -120,7 +119,6 @@ class Rows:
     columns: Mapping[str, NDArray[Any]]
 
 
-@runtime_checkable
 class RollingSource(Protocol):
     """A source that knows what samples come to in windows of its own. On worker threads."""
 
@@ -142,3 +140,17 @@ class RollingSource(Protocol):
 
         """
         ...
+
+
+def is_piecewise(source: object) -> TypeGuard[PiecewiseSource]:
+    """
+    Return whether *source* can be read some series at a time.
+
+    As `isinstance` would, which looks for each member of a protocol: half of a small query's time.
+    """
+    return hasattr(source, "pieces")
+
+
+def is_rolling(source: object) -> TypeGuard[RollingSource]:
+    """Return whether *source* has roll-ups; see `is_piecewise`."""
+    return hasattr(source, "rolled")

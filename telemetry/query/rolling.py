@@ -104,6 +104,8 @@ def _made(found: Columns, end_ms: int) -> _Edge:
     begins, whole, real = rolls.roll(ts, values, stale(values), offsets, FINE_MS)
     columns = dict(zip(rolls.WHOLE, whole, strict=True)) | dict(zip(rolls.REAL, real, strict=True))
     columns["end_ms"] = np.minimum(columns["end_ms"], end_ms)
+    for column in columns.values():
+        column.setflags(write=False)  # As what is read: copying is compiled for such.
     return _Edge(labels=found.labels, offsets=begins, columns=columns)
 
 
@@ -171,7 +173,7 @@ def _joined(
     """Return the rows of some series, of all places, in order; *each* sorted by itself if need be."""
     names = [*dict.fromkeys(["end_ms", *names, *(_TIMES if several is not None else ())])]
     owners, starts, lengths, firsts = [], [], [], []
-    tables: list[Mapping[str, NDArray[Any]]] = []
+    blocks: list[Mapping[str, NDArray[Any]]] = []
     size = 0
     if stored is not None:
         found, ids, of = stored
@@ -180,7 +182,7 @@ def _joined(
         starts.append(begin)
         lengths.append(np.diff(np.append(begin, found.end_ms.size)))
         firsts.append(found.end_ms[begin])
-        tables.append({"end_ms": found.end_ms, **found.columns})
+        blocks += found.blocks
         size = found.end_ms.size
     place = {one: i for i, one in enumerate(labels)}
     for edge in edges:
@@ -191,25 +193,18 @@ def _joined(
         starts.append(size + edge.offsets[:-1][kept])
         lengths.append(count[kept])
         firsts.append(edge.columns["end_ms"][edge.offsets[:-1][kept]])
-        tables.append(edge.columns)
+        blocks.append(edge.columns)
         size += edge.columns["end_ms"].size
     owner, first = np.concatenate(owners), np.concatenate(firsts)
     order = np.lexsort((first, owner))
-    owner, start = owner[order], np.concatenate(starts)[order]
-    length = np.concatenate(lengths)[order]
-    columns = {}
-    for name in names:
-        parts = [table[name] for table in tables]
-        out = np.empty(int(length.sum()), parts[0].dtype if parts else np.int64)
-        rest = np.concatenate(parts[1:]) if len(parts) > 1 else out[:0]
-        _copy(np.ascontiguousarray(parts[0]), rest, start, length, out)
-        columns[name] = out
+    owner, length = owner[order], np.concatenate(lengths)[order]
+    columns = _in_order(blocks, names, np.concatenate(starts)[order], length)
     counts = np.zeros(len(labels), np.int64)
     np.add.at(counts, owner, length)
     offsets = offsets_of(counts)
     if several is not None:
         _check(columns, offsets)
-    elif not each and (np.diff(columns["end_ms"]) <= 0)[_within(offsets)].any():
+    elif not each and not _rises(columns["end_ms"], offsets):
         return _joined(labels, stored, several, edges, names, each=True)
     return Rows(labels=labels, offsets=offsets, end_ms=columns["end_ms"], columns=columns)
 
@@ -218,12 +213,39 @@ def _pieces(found: Found, *, each: bool) -> Ints:
     """Return where runs of one series' rising rows begin; *each* row by itself if they mingle."""
     if each:
         return np.arange(found.end_ms.size)
-    apart, hours = np.diff(found.end_ms), found.end_ms % COARSE_MS == 0
-    follows = (apart == FINE_MS) | ((apart == COARSE_MS) & hours[1:])
-    # Between rows that don't follow one another, others may come that stand elsewhere.
-    cut = (found.ids[1:] != found.ids[:-1]) | ~follows
-    begin = np.flatnonzero(cut) + 1
-    return np.concatenate([np.zeros(min(1, found.end_ms.size), np.int64), begin])
+    begins = np.empty(found.end_ms.size, np.int64)
+    count, start = 0, 0
+    for block in found.blocks:  # A piece is of one block.
+        stop = start + block["end_ms"].size
+        count = _begin(found.ids, found.end_ms, start, stop, begins, count)
+        start = stop
+    return begins[:count]
+
+
+@compiled
+def _begin(  # noqa: PLR0917 - numba's functions take positions
+    ids: NDArray[np.uint64], end_ms: Ints, start: int, stop: int, begins: Ints, count: int
+) -> int:
+    """Note where pieces of the rows `start:stop` begin; return how many there are by now."""
+    for i in range(start, stop):
+        if i > start and ids[i] == ids[i - 1]:
+            apart = end_ms[i] - end_ms[i - 1]
+            # Between rows that don't follow one another, others may come that stand elsewhere.
+            if apart == FINE_MS or (apart == COARSE_MS and end_ms[i] % COARSE_MS == 0):
+                continue
+        begins[count] = i
+        count += 1
+    return count
+
+
+@compiled
+def _rises(end_ms: Ints, offsets: Ints) -> bool:
+    """Return whether the rows of each series are in order."""
+    for s in range(offsets.size - 1):
+        for i in range(offsets[s] + 1, offsets[s + 1]):
+            if end_ms[i] <= end_ms[i - 1]:
+                return False
+    return True
 
 
 def _check(columns: Mapping[str, NDArray[Any]], offsets: Ints) -> None:
@@ -253,18 +275,46 @@ def _within(offsets: Ints) -> Bools:
     return same
 
 
+def _in_order(
+    blocks: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str], start: Ints, length: Ints
+) -> dict[str, NDArray[Any]]:
+    """Put pieces one behind the other, each of them of one block; starts count through all blocks."""
+    at = np.cumsum(length) - length
+    borders = offsets_of(np.array([block["end_ms"].size for block in blocks], np.int64))
+    of = np.searchsorted(borders, start, side="right") - 1
+    pieces = [
+        (block, start[mine] - base, length[mine], at[mine])
+        for block, base, mine in zip(
+            blocks, borders, (of == i for i in range(len(blocks))), strict=False
+        )
+        if mine.any()
+    ]
+    columns = {}
+    for name in names:
+        out = np.empty(int(length.sum()), blocks[0][name].dtype)
+        for block, starts, lengths, places in pieces:
+            _copy(block[name], starts, lengths, places, out)
+        columns[name] = out
+    return columns
+
+
 @compiled
 def _copy(
-    first: NDArray[Any], rest: NDArray[Any], starts: Ints, lengths: Ints, out: NDArray[Any]
+    block: NDArray[Any], starts: Ints, lengths: Ints, places: Ints, out: NDArray[Any]
 ) -> None:
-    """Put pieces of two arrays, counted through, one behind the other; a piece is of one array."""
-    at = 0
+    """Copy pieces of *block* to their *places*."""
     for i in range(starts.size):
-        start, length = starts[i], lengths[i]
-        if start < first.size:
-            for j in range(length):
-                out[at + j] = first[start + j]
-        else:
-            for j in range(length):
-                out[at + j] = rest[start - first.size + j]
-        at += length
+        start, place = starts[i], places[i]
+        for j in range(lengths[i]):
+            out[place + j] = block[start + j]
+
+
+def warm() -> None:
+    """Have compiled what puts rows together."""
+    here = np.zeros(1, np.int64)
+    _begin(np.zeros(1, np.uint64), here, 0, 1, np.zeros(1, np.int64), 0)
+    _rises(here, np.array([0, 1]))
+    for kind in (np.int64, np.float64):
+        block = np.zeros(1, kind)
+        block.setflags(write=False)
+        _copy(block, here, here + 1, here, np.zeros(1, kind))

@@ -86,6 +86,8 @@ class Limits:
     rows_read_max: int = 500_000_000
     rows_max: int = 20_000_000
     memory_bytes_max: int = 1_000_000_000
+    block_rows: int = 0
+    """Rows that are read at once, however wide; 0: some tens of thousands, fewer of wide ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

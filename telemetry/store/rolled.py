@@ -12,18 +12,19 @@ import pyarrow as pa
 
 from telemetry.store.model import Limits
 from telemetry.store.rollups import FINE_MS, FORMAT, TABLES
-from telemetry.store.samples import column
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from telemetry.store.model import Series
     from telemetry.store.sessions import Sessions
 
-_BOUNDS = Limits(rows_max=50_000_000, memory_bytes_max=1_500_000_000)
+_BOUNDS = Limits(rows_max=50_000_000, memory_bytes_max=1_500_000_000, block_rows=262_144)
+"""Each block is put together anew when it has come: few are quicker than many."""
+
 _WHOLE = frozenset({"first_ms", "last_ms", "count", "resets", "ended"})
 """Columns of whole numbers; the others are floats."""
 
@@ -49,7 +50,12 @@ class Found:
 
     ids: NDArray[np.uint64]
     end_ms: NDArray[np.int64]
-    columns: Mapping[str, NDArray[Any]]
+    blocks: Sequence[Mapping[str, NDArray[Any]]]
+    """
+    `end_ms` and the columns, as they came: one block behind the other.
+
+    Whole they would be copied for nothing. They can't be written to.
+    """
 
 
 async def rolled_until(sessions: Sessions, series: Sequence[Series]) -> int:
@@ -83,7 +89,7 @@ async def read_rollups(
     names = [*dict.fromkeys(columns)]
     spans = [one for one in spans if one.until_ms > one.after_ms]
     if not keys or not spans:
-        return _found(None, names)
+        return _found((), names)
     wanted = (
         f"metric IN ({','.join(map(str, sorted({metric for metric, _ in keys})))})"
         f" AND series_id IN ({','.join(str(one) for _, one in keys)})"
@@ -102,19 +108,27 @@ async def read_rollups(
         "ArrowStream",
         _BOUNDS,
     )
-    return _found(pa.ipc.open_stream(answer).read_all(), names)
+    return _found(pa.ipc.open_stream(answer), names)
 
 
-def _found(table: pa.Table | None, names: Sequence[str]) -> Found:
-    if table is None or not table.num_rows:
-        types = {name: np.int64 if name in _WHOLE else np.float64 for name in names}
-        return Found(
-            ids=np.zeros(0, np.uint64),
-            end_ms=np.zeros(0, np.int64),
-            columns={name: np.zeros(0, kind) for name, kind in types.items()},
-        )
+def _found(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Found:
+    ids, blocks = [np.zeros(0, np.uint64)], [_nothing(names)]
+    for batch in batches:
+        ids.append(batch.column("series_id").to_numpy())
+        columns = {name: batch.column(f"{name}_").to_numpy() for name in names}
+        blocks.append({"end_ms": batch.column("end_ms").to_numpy(), **columns})
     return Found(
-        ids=column(table, "series_id"),
-        end_ms=column(table, "end_ms"),
-        columns={name: column(table, f"{name}_") for name in names},
+        ids=np.concatenate(ids),
+        end_ms=np.concatenate([block["end_ms"] for block in blocks]),
+        blocks=blocks,
     )
+
+
+def _nothing(names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    """Return a block without rows: whatever is found, the columns have their types."""
+    block: dict[str, NDArray[Any]] = {"end_ms": np.zeros(0, np.int64)}
+    for name in names:
+        block[name] = np.zeros(0, np.int64 if name in _WHOLE else np.float64)
+    for column in block.values():
+        column.setflags(write=False)
+    return block

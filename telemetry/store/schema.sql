@@ -172,25 +172,26 @@ ORDER BY (metric, series_id, end_ms)
 TTL toDateTime(intDiv(end_ms, 1000), 'UTC') + INTERVAL 400 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- ... and in an hour.
+-- ... and in an hour. Ranges of months read millions of these, each in the place of hundreds of samples:
+-- the codec is one that reads quickly, where another would take half of the room.
 CREATE TABLE IF NOT EXISTS roll_1h
 (
-    metric    UInt64  CODEC(Delta(8), ZSTD(1)),
-    series_id UInt64  CODEC(Delta(8), ZSTD(1)),
-    end_ms    Int64   CODEC(Delta(8), ZSTD(1)) COMMENT 'end of the window, which is left-open',
-    count     UInt64  CODEC(T64, ZSTD(1)),
-    sum       Float64 CODEC(ZSTD(1)),
-    min       Float64 CODEC(ZSTD(1)),
-    max       Float64 CODEC(ZSTD(1)),
-    first     Float64 CODEC(Delta(8), ZSTD(1)),
-    last      Float64 CODEC(Delta(8), ZSTD(1)),
-    first_ms  Int64   CODEC(Delta(8), ZSTD(1)),
-    last_ms   Int64   CODEC(Delta(8), ZSTD(1)),
-    increase  Float64 CODEC(ZSTD(1)) COMMENT 'from first to last; resets counted',
-    resets    UInt64  CODEC(T64, ZSTD(1)),
-    fell      Float64 CODEC(ZSTD(1)) COMMENT 'sum of the values before the resets',
-    ended     Bool    CODEC(ZSTD(1)) COMMENT 'the newest sample said that the series ended',
-    version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), ZSTD(1))
+    metric    UInt64  CODEC(Delta(8), LZ4),
+    series_id UInt64  CODEC(Delta(8), LZ4),
+    end_ms    Int64   CODEC(Delta(8), LZ4) COMMENT 'end of the window, which is left-open',
+    count     UInt64  CODEC(T64, LZ4),
+    sum       Float64 CODEC(LZ4),
+    min       Float64 CODEC(LZ4),
+    max       Float64 CODEC(LZ4),
+    first     Float64 CODEC(Delta(8), LZ4),
+    last      Float64 CODEC(Delta(8), LZ4),
+    first_ms  Int64   CODEC(Delta(8), LZ4),
+    last_ms   Int64   CODEC(Delta(8), LZ4),
+    increase  Float64 CODEC(LZ4) COMMENT 'from first to last; resets counted',
+    resets    UInt64  CODEC(T64, LZ4),
+    fell      Float64 CODEC(LZ4) COMMENT 'sum of the values before the resets',
+    ended     Bool    CODEC(LZ4) COMMENT 'the newest sample said that the series ended',
+    version   UInt64  DEFAULT toUnixTimestamp64Milli(now64(3)) CODEC(Delta(8), LZ4)
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toStartOfMonth(toDateTime(intDiv(end_ms, 1000), 'UTC'))
@@ -216,6 +217,16 @@ ALTER TABLE roll_5m ADD COLUMN IF NOT EXISTS fell Float64 CODEC(ZSTD(1)) AFTER r
 
 ALTER TABLE roll_1h ADD COLUMN IF NOT EXISTS fell Float64 CODEC(ZSTD(1)) AFTER resets,
     ADD COLUMN IF NOT EXISTS ended Bool CODEC(ZSTD(1)) AFTER fell;
+
+ALTER TABLE roll_1h
+    MODIFY COLUMN metric CODEC(Delta(8), LZ4), MODIFY COLUMN series_id CODEC(Delta(8), LZ4),
+    MODIFY COLUMN end_ms CODEC(Delta(8), LZ4), MODIFY COLUMN count CODEC(T64, LZ4),
+    MODIFY COLUMN sum CODEC(LZ4), MODIFY COLUMN min CODEC(LZ4),
+    MODIFY COLUMN max CODEC(LZ4), MODIFY COLUMN first CODEC(Delta(8), LZ4),
+    MODIFY COLUMN last CODEC(Delta(8), LZ4), MODIFY COLUMN first_ms CODEC(Delta(8), LZ4),
+    MODIFY COLUMN last_ms CODEC(Delta(8), LZ4), MODIFY COLUMN increase CODEC(LZ4),
+    MODIFY COLUMN resets CODEC(T64, LZ4), MODIFY COLUMN fell CODEC(LZ4),
+    MODIFY COLUMN ended CODEC(LZ4), MODIFY COLUMN version CODEC(Delta(8), LZ4);
 
 ALTER TABLE series MODIFY COLUMN kind Enum8('gauge' = 1, 'counter' = 2, 'updown' = 3,
     'histogram' = 4, 'summary' = 5, 'exponential' = 6, 'unknown' = 7);

@@ -133,6 +133,8 @@ class Sessions:
             # Only roll-ups are read FINAL: their keys hold the time their partitions are made of.
             ", do_not_merge_across_partitions_select_final = 1"
         )
+        if bounds.block_rows:
+            bounded += f", max_block_size = {bounds.block_rows}, preferred_block_size_bytes = 0"
         session = await self._readers.get()
         try:
             answer: bytes = await self._on_thread(session.run, bounded, output)
