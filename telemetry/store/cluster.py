@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
+
 from meshkit.errors import FailedPrecondition
 from telemetry.store.engine import NETWORK_ERROR, Load, StoreFailed, code_in, quote, schema
 
@@ -176,6 +178,10 @@ class Client:
                 sql, fmt=None if output == "TabSeparated" else output
             )
             return answer
+
+    def read(self, sql: str) -> pa.Buffer:
+        """Run a SELECT; return its answer in the format ArrowStream."""
+        return pa.py_buffer(self.run(sql, "ArrowStream"))
 
     def insert(self, sql: str) -> int:
         """Run an INSERT; return how many rows it wrote."""

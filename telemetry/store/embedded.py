@@ -6,6 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from telemetry.log.segments import replace
 from telemetry.store.engine import Load, StoreFailed, code_in, quote, schema
 
@@ -82,6 +85,16 @@ class Session:
         """Run any statement."""
         answer: bytes = self._answer(sql, output).bytes()
         return answer
+
+    def read(self, sql: str) -> pa.Buffer:
+        """Run a SELECT; return its answer where ClickHouse has put it, in the format ArrowStream."""
+        answer = self._answer(sql, "ArrowStream")
+        if not answer.size():
+            return pa.py_buffer(b"")
+        whole = answer.get_memview()
+        begin = np.frombuffer(whole.view(), np.uint8).ctypes.data
+        # The memory is theirs; a copy of what long ranges read would take as long as unpacking it.
+        return pa.foreign_buffer(begin, answer.size(), base=(answer, whole))
 
     def insert(self, sql: str) -> int:
         """Run an INSERT; return how many rows it wrote."""

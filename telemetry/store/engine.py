@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import pyarrow as pa
+
 NETWORK_ERROR = 210
 """ClickHouse's code for what never came to an answer."""
 
@@ -57,6 +59,10 @@ class Connection(Protocol):
 
     def run(self, sql: str, output: str) -> bytes:
         """Run any statement; return its answer in the format *output*."""
+        ...
+
+    def read(self, sql: str) -> pa.Buffer:
+        """Run a SELECT; return its answer in the format ArrowStream, which nobody may write to."""
         ...
 
     def insert(self, sql: str) -> int:

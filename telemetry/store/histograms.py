@@ -77,13 +77,12 @@ async def read_histograms(
     ids, owners = _owners(series)
     if not len(ids):
         return _no_histograms(len(series))
-    answer = await sessions.query(
+    answer = await sessions.batches(
         f"SELECT {_COLUMNS} FROM histograms WHERE {_of(series, ids)}"
         f" AND ts_ms BETWEEN {start_ms} AND {end_ms} ORDER BY metric, series_id, ts_ms, segment",
-        "ArrowStream",
         bounds,
     )
-    table = pa.ipc.open_stream(answer).read_all().combine_chunks()
+    table = answer.read_all().combine_chunks()
     if not table.num_rows:
         return _no_histograms(len(series))
     owner = _owner_of(_numbers(table, "series_id"), ids, owners)
@@ -112,16 +111,15 @@ async def read_exemplars(
     ids, owners = _owners(series)
     if not len(ids):
         return []
-    answer = await sessions.query(
+    answer = await sessions.batches(
         "SELECT series_id, ts_ms, value, hex(trace_id) AS trace, hex(span_id) AS span,"
         " hex(raw) AS exemplar FROM exemplars"
         f" WHERE {_of(series, ids)} AND ts_ms BETWEEN {start_ms} AND {end_ms}"
         f" ORDER BY ts_ms DESC LIMIT 1 BY series_id, ts_ms, value LIMIT {EXEMPLARS_MAX}",
-        "ArrowStream",
         bounds,
     )
     found = []
-    for row in pa.ipc.open_stream(answer).read_all().to_pylist():
+    for row in answer.read_all().to_pylist():
         owner = int(_owner_of(np.array([row["series_id"]], np.uint64), ids, owners)[0])
         found.append(
             StoredExemplar(

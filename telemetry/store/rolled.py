@@ -97,7 +97,7 @@ async def read_rollups(
     selected = ", ".join(
         f"{'toInt64' if name in _WHOLE else 'toFloat64'}({name}) AS {name}_" for name in names
     )
-    answer = await sessions.query(
+    answer = await sessions.batches(
         "SELECT * FROM ("
         + " UNION ALL ".join(
             f"SELECT series_id, end_ms, {selected} FROM {TABLES[one.step_ms]} FINAL"
@@ -105,10 +105,9 @@ async def read_rollups(
             for one in spans
         )
         + ")",
-        "ArrowStream",
         _BOUNDS,
     )
-    return _found(pa.ipc.open_stream(answer), names)
+    return _found(answer, names)
 
 
 def _found(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Found:

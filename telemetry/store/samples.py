@@ -30,16 +30,15 @@ async def read_samples(
     metrics = sorted({metric for one in series for metric, _ in one.keys})
     ids = np.fromiter((key for one in series for _, key in one.keys), np.uint64)
     owners = np.repeat(np.arange(len(series)), [len(one.keys) for one in series])
-    answer = await sessions.query(
+    answer = await sessions.batches(
         "SELECT series_id, ts_ms, number, start_ms FROM samples"
         f" WHERE metric IN ({','.join(map(str, metrics))})"
         f" AND series_id IN ({','.join(map(str, ids.tolist()))})"
         f" AND ts_ms BETWEEN {start_ms} AND {end_ms}"
         " ORDER BY metric, series_id, ts_ms, segment",
-        "ArrowStream",
         bounds,
     )
-    table = pa.ipc.open_stream(answer).read_all()
+    table = answer.read_all()
     if not table.num_rows:
         return _none(len(series))
     owner = owners_of(column(table, "series_id"), ids, owners)

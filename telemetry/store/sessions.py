@@ -10,7 +10,9 @@ import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
 
 from meshkit.errors import FailedPrecondition, InvalidInput, Unavailable
 from telemetry.store.embedded import Embedded
@@ -19,10 +21,12 @@ from telemetry.store.model import Limits
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from telemetry.store.engine import Connection, Engine, Load
+
+_Answer = TypeVar("_Answer")
 
 READ_BOUNDS = Limits()
 
@@ -121,7 +125,27 @@ class Sessions:
             Unavailable: `STORE_FAILED`, `STORE_AWAY`.
 
         """
-        bounded = (
+        bounded = self._bounded(sql, bounds)
+        answer: bytes = await self._reading(lambda session: session.run(bounded, output))
+        return answer
+
+    async def batches(self, sql: str, bounds: Limits = READ_BOUNDS) -> pa.RecordBatchReader:
+        """
+        Run a SELECT and return its answer as Arrow has it. No column can be written to.
+
+        Raises:
+            InvalidInput: As `query`.
+            Unavailable: As `query`.
+
+        """
+        bounded = self._bounded(sql, bounds)
+        return pa.ipc.open_stream(await self._reading(lambda session: session.read(bounded)))
+
+    def _bounded(self, sql: str, bounds: Limits) -> str:
+        blocks = ""
+        if bounds.block_rows:
+            blocks = f", max_block_size = {bounds.block_rows}, preferred_block_size_bytes = 0"
+        return (
             f"{sql} SETTINGS max_execution_time = {bounds.time.total_seconds()}"
             f", max_rows_to_read = {bounds.rows_read_max}"
             f", max_result_rows = {bounds.rows_max}"
@@ -131,13 +155,13 @@ class Sessions:
             ", output_format_json_validate_utf8 = 1"
             f", output_format_arrow_compression_method = {quote(self._engine.arrow_packing)}"
             # Only roll-ups are read FINAL: their keys hold the time their partitions are made of.
-            ", do_not_merge_across_partitions_select_final = 1"
+            f", do_not_merge_across_partitions_select_final = 1{blocks}"
         )
-        if bounds.block_rows:
-            bounded += f", max_block_size = {bounds.block_rows}, preferred_block_size_bytes = 0"
+
+    async def _reading(self, read: Callable[[Connection], _Answer]) -> _Answer:
         session = await self._readers.get()
         try:
-            answer: bytes = await self._on_thread(session.run, bounded, output)
+            answer: _Answer = await self._on_thread(read, session)
         except StoreFailed as error:
             raise _to_mesh_error(error) from error
         finally:
