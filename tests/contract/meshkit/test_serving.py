@@ -78,7 +78,9 @@ def register(echo, server):
         "StreamRefuse": stream(echo.stream_refuse),
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat, request_deserializer=parse),
     }
+    # As generated code does.
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
+    server.add_registered_method_handlers("test.Echo", handlers)
 
 
 @contextlib.asynccontextmanager
@@ -124,6 +126,21 @@ async def test_a_caller_is_known_by_its_certificate(ca):
         assert (
             await channel.unary_unary("/test.Echo/Unary")(b"") == b"spiffe://aerofusion/notifier/0"
         )
+
+
+async def test_methods_are_found_by_name_since_each_registered_one_costs_every_call(
+    ca, monkeypatch
+):
+    registered = []
+    monkeypatch.setattr(
+        grpc.aio.Server, "add_registered_method_handlers", lambda *given: registered.append(given)
+    )
+    async with echo_server(ca) as (_, address), client(ca, address) as channel:
+        assert await channel.unary_unary("/test.Echo/Unary")(b"")
+        health = health_pb2_grpc.HealthStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status
+
+    assert registered == []
 
 
 @pytest.mark.parametrize("method", ["Admin", "Unlisted"])
