@@ -12,6 +12,7 @@ from aerofusion.telemetry.v1 import (
     alert_service_pb2_grpc,
     incident_service_pb2_grpc,
     objective_service_pb2_grpc,
+    query_service_pb2,
     query_service_pb2_grpc,
     routing_service_pb2_grpc,
     rule_service_pb2,
@@ -60,6 +61,15 @@ class Service:
         # Messages behind one another are one message with all of their fields.
         parts = [otlp_requests.gauges(name, [value], at_ns) for at_ns, value in points]
         await self._export(b"".join(parts))
+
+    async def found(self, query):
+        """Wait until *query* finds anything: what is from before a start must be loaded first."""
+        request = query_service_pb2.QueryInstantRequest(query=query)
+
+        async def look():
+            return (await self.queries.QueryInstant(request)).series
+
+        await eventually(look)
 
     async def apply(self, text=FILE, **options):
         return await self.rules.ApplyRuleFile(

@@ -202,6 +202,7 @@ async def test_a_dry_run_says_what_a_rule_would_have_done(running, dsn):
         values = [50.0 if 30 <= at < 60 or at >= 110 else 5.0 for at in range(120)]
         points = [(now - (120 - at) * 10**9, value) for at, value in enumerate(values)]
         await service.send_past("queue.length", points)
+        await service.found("count_over_time(queue_length[5m]) == 120")
         rule = rule_group_pb2.Rule(
             alert="QueueLong", expr="queue_length > 10", hold=Duration(seconds=5)
         )

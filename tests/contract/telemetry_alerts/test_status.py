@@ -84,6 +84,7 @@ async def test_each_service_has_a_row_of_what_it_does_and_takes(running, dsn):
                 said.append(told("old", ago, calls=step))
         # Messages behind one another are one message with all of their fields.
         await service.channel.unary_unary(METHODS[Signal.METRICS])(b"".join(said))
+        await service.found('count_over_time(process_memory_usage_bytes{job="acme/old"}[15m]) > 30')
         await service.apply(RULE)
         await service.until(is_firing)
 
