@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from meshkit.boundary import BoundaryInterceptor
 from meshkit.fastpath import FastPath
@@ -131,11 +131,16 @@ class GrpcServer:
             ListenFailed: The address is taken or not ours.
 
         """
-        by_name: Any = _ByName(self.server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, by_name)
-        reflection.enable_server_reflection(
-            [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME], by_name
-        )
+        named = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        own: list[tuple[Callable[[Any, Any], None], object]] = [
+            (health_pb2_grpc.add_HealthServicer_to_server, self._health),
+            (
+                reflection_pb2_grpc.add_ServerReflectionServicer_to_server,
+                reflection.aio.ReflectionServicer(named),
+            ),
+        ]
+        for register, servicer in own:
+            register(servicer, _ByName(self.server))
         try:
             port = self.server.add_secure_port(self._listen, self._workload.server_credentials())
         except RuntimeError as error:

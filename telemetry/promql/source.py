@@ -146,7 +146,7 @@ def is_piecewise(source: object) -> TypeGuard[PiecewiseSource]:
     """
     Return whether *source* can be read some series at a time.
 
-    As `isinstance` would, which looks for each member of a protocol: half of a small query's time.
+    As `isinstance` would, which looks for each member of a protocol: 10 us and more.
     """
     return hasattr(source, "pieces")
 

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from meshkit import errors
@@ -126,6 +127,21 @@ async def test_a_caller_is_known_by_its_certificate(ca):
         assert (
             await channel.unary_unary("/test.Echo/Unary")(b"") == b"spiffe://aerofusion/notifier/0"
         )
+
+
+async def test_whoever_may_asks_which_services_there_are(ca):
+    list_all = reflection_pb2.ServerReflectionRequest(list_services="")
+    async with echo_server(ca) as (_, address), client(ca, address, "operator") as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await call.write(list_all)
+        first = await call.read()
+        await call.write(list_all)  # It is one conversation.
+        second = await call.read()
+        call.cancel()
+
+    names = {one.name for one in first.list_services_response.service}
+    assert names >= {"test.Echo", "grpc.health.v1.Health"}
+    assert second == first
 
 
 async def test_methods_are_found_by_name_since_each_registered_one_costs_every_call(
