@@ -179,8 +179,8 @@ class _ByName:
     """
     What generated code adds a service to: a server that finds methods by their names.
 
-    grpc.aio waits for a call of each method that is registered, and after every call anew: 1 us of
-    CPU for each of them, half of a small call where there are two hundred (grpcio 1.85).
+    grpc.aio waits for a call of each method that is registered, and after every call anew: some
+    1 us of CPU for each of them, with every call (grpcio 1.85).
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:

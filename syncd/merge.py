@@ -13,7 +13,8 @@ Who knew of what is exact, without clocks: a mutation carries the `seq` its devi
 A removal wins over every write it didn't know of, and over every write that didn't know of it;
 one that didn't know of another removal has nothing left to do.
 Losers of what was concurrent go to the journal. The order in which one device's mutations
-arrive doesn't matter, nor how often they do.
+arrive doesn't matter, nor how often they do; but for one fault: an agreement takes the name of
+the write before it away, so that an older one of that device isn't known as stale any more.
 """
 
 from __future__ import annotations

@@ -31,9 +31,7 @@ class Service:
 
     async def send_past(self, name, points):
         """Acknowledge a gauge's values, each with its time, at once."""
-        # Messages behind one another are one message with all of their fields.
-        parts = [otlp_requests.gauges(name, [value], at_ns) for at_ns, value in points]
-        await self._export(b"".join(parts))
+        await self._export(otlp_requests.gauge_over_time(name, points))
 
     async def found(self, name):
         """Wait until *name* is found: a start takes a second until memory answers."""

@@ -28,6 +28,12 @@ def gauges(name, values, at_ns, **attributes):
     return request.SerializeToString()
 
 
+def gauge_over_time(name, points):
+    """One gauge's values, each with its time."""
+    # Messages behind one another are one message with all of their fields.
+    return b"".join(gauges(name, [value], at_ns) for at_ns, value in points)
+
+
 def metrics(now_ns):
     """Every kind of metric, and of each reason to refuse a point one."""
     request = ExportMetricsServiceRequest()
