@@ -46,6 +46,9 @@ class Limits:
     page_bytes_max: int = 1024 * 1024
     """Bytes of values in one delta, give or take one mutation."""
 
+    overtaking_max: int = 10_000
+    """Newer mutations of its device, still unconfirmed, that a late one is compared with."""
+
     write_queue_max: int = 10_000
     """Mutations waiting for the database in one space of one process."""
 

@@ -4,7 +4,7 @@ How mutations become cells. Pure: the records they touch in, the changes out.
 Who knew of what is exact, without clocks: a mutation carries the `seq` its device had seen
 (`base_seq`) and the device's own count (`number`).
 
-    a write to a cell that      came from the same device, with a greater number    is stale: ignored
+    a write to a cell that      its device has written since, or removed            is stale: ignored
                                 came from the same device otherwise                 is followed
                                 has seq <= base_seq                                 is followed
                                 has the same value                                  is agreed with
@@ -13,14 +13,14 @@ Who knew of what is exact, without clocks: a mutation carries the `seq` its devi
 A removal wins over every write it didn't know of, and over every write that didn't know of it;
 one that didn't know of another removal has nothing left to do.
 Losers of what was concurrent go to the journal. The order in which one device's mutations
-arrive doesn't matter, nor how often they do; but for one fault: an agreement takes the name of
-the write before it away, so that an older one of that device isn't known as stale any more.
+arrive doesn't matter, nor how often they do: what each of them touched is remembered with its
+result, since others may have written there in between, or have agreed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from syncd import clock, values
@@ -47,6 +47,8 @@ RECORD_ID = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 
 NUMBER_MAX = (1 << 63) - 1
 NOTHING_NEWER = 0
+REMOVED = 0
+"""The field number of a removal among what a mutation touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Remembered:
 
     digest: bytes
     result: Result
+    touched: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Field numbers by record id, `REMOVED` for a removal; nothing of what was rejected."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +75,7 @@ class Slice:
     """Those of the touched ones that exist or existed, by id."""
 
     remembered: dict[tuple[str, int], Remembered]
-    """By device and number, of those in question."""
+    """By device and number: those in question, and whatever has overtaken them."""
 
     confirmed: dict[str, int]
     """By device: results up to this number may have been forgotten."""
@@ -116,6 +120,10 @@ class Merge:
         self.written = Written()
         self._now_ms = now_ms
         self._limits = limits
+        self._newest: dict[tuple[str, str, int], int] = {}
+        """By device, record and field: the greatest number of its mutations there."""
+        for (device, number), known in space.remembered.items():
+            self._note(device, number, known.touched)
 
     def apply(self, batch: Batch) -> list[Result]:
         """Merge *batch*; return one result per mutation, in its order. Repeating is harmless."""
@@ -136,12 +144,37 @@ class Merge:
             return _rejected(mutation, "MUTATION_NUMBER_REUSED", "another one had this number")
         if 0 < mutation.number <= confirmed:
             return Result(number=mutation.number, status=Status.FORGOTTEN)
-        result = self._refusal(mutation) or self._merge(device, mutation)
+        result = self._refusal(mutation)
+        touched: Mapping[str, Sequence[int]] = {}
+        if result is None:
+            result = self._merge(device, mutation)
+            touched = self._touched(mutation)
+            self._note(device, mutation.number, touched)
         if 0 < mutation.number <= NUMBER_MAX:
-            remembered = Remembered(digest, result)
+            remembered = Remembered(digest, result, touched)
             self.space.remembered[device, mutation.number] = remembered
             self.written.results[device, mutation.number] = remembered
         return result
+
+    def _touched(self, mutation: Mutation) -> Mapping[str, Sequence[int]]:
+        touched: dict[str, set[int]] = {}
+        for operation in mutation.operations:
+            there = touched.setdefault(operation.record, set())
+            if isinstance(operation, SetFields):
+                there.update(self.space.fields[name].number for name in operation.values)
+            else:
+                there.add(REMOVED)
+        return {record: sorted(numbers) for record, numbers in touched.items()}
+
+    def _note(self, device: str, number: int, touched: Mapping[str, Sequence[int]]) -> None:
+        for record, fields in touched.items():
+            for one in fields:
+                cell = device, record, one
+                self._newest[cell] = max(number, self._newest.get(cell, 0))
+
+    def _is_stale(self, write: Write, record_id: str, number: int) -> bool:
+        """Whether the device of *write* has said something newer of that cell."""
+        return self._newest.get((write.device, record_id, number), 0) > write.number
 
     def _refusal(self, mutation: Mutation) -> Result | None:
         """Return why *mutation* can never take effect, if so."""
@@ -218,10 +251,11 @@ class Merge:
         write = step.write
         record = self.space.records.get(operation.record)
         removal = record.removal if record is not None else None
-        if removal is not None and not _follows(write, step.base, removal):
+        stale = self._is_stale(write, operation.record, REMOVED)
+        if removal is not None and (stale or not _follows(write, step.base, removal)):
             step.losses += 1
             step.seen_at = max(step.seen_at, removal.seq)
-            if removal.device != write.device:
+            if removal.device != write.device and not stale:
                 for name, value in operation.values.items():
                     number = self.space.fields[name].number
                     lost = Cell(value, write)
@@ -235,14 +269,13 @@ class Merge:
         write = step.write
         record = self.space.records.get(record_id)
         old = record.cells.get(number) if record is not None else None
-        if old is None:
+        if self._is_stale(write, record_id, number):
+            step.losses += 1
+            for one in (old.write if old else None, record.removal if record else None):
+                step.seen_at = max(step.seen_at, one.seq if one else 0)
+        elif old is None:
             self._put(record_id, number, Cell(value, write))
             step.effects += 1
-            return
-        stale = old.write.device == write.device and old.write.number > write.number
-        if stale:
-            step.losses += 1
-            step.seen_at = max(step.seen_at, old.write.seq)
         elif old.value == value:
             # Agreed: nothing to send, but later writes meet the newer of the two.
             follows = _follows(write, step.base, old.write)
@@ -273,8 +306,7 @@ class Merge:
             step.seen_at = max(step.seen_at, removal.seq)
             return
         for number, cell in sorted(record.cells.items()):
-            newer = cell.write.device == write.device and cell.write.number > write.number
-            if newer:
+            if self._is_stale(write, operation.record, number):
                 # The same device wrote it after this removal: it stays, told anew beside it.
                 moved = replace(cell.write, seq=write.seq)
                 self._put(operation.record, number, Cell(cell.value, moved))
@@ -282,6 +314,8 @@ class Merge:
             if not _follows(write, step.base, cell.write):
                 self._lose(operation.record, number, cell, Loss.DELETED, write.seq)
             self._drop(record, number)
+        if record.cells:
+            record.created_seq = write.seq  # Named anew too: the page may end before its cells.
         record.removal = write
         self.written.records.add(operation.record)
         step.effects += 1

@@ -69,7 +69,7 @@ class CellStore:
                 )
                 if row is None:
                     raise NotFound("SPACE_NOT_FOUND", "The space is gone.", key=str(space_key))
-                part = await _load(connection, rows.space(row), batches)
+                part = await _load(connection, rows.space(row), batches, self._limits)
                 before = (part.head_seq, part.state_hash, part.records_next)
                 # Time is taken under the lock, so that it doesn't run backwards in a space.
                 merge = Merge(part, now_ms=time.time_ns() // 1_000_000, limits=self._limits)
@@ -129,8 +129,10 @@ class CellStore:
         return [(row["entry"], row["decide_time"], _loser(row)) for row in found]
 
 
-async def _load(connection: Connection, space: Space, batches: Sequence[Batch]) -> Slice:
-    """Read what *batches* touch."""
+async def _load(
+    connection: Connection, space: Space, batches: Sequence[Batch], limits: Limits
+) -> Slice:
+    """Read what *batches* touch, and what has overtaken them there."""
     touched = {
         operation.record
         for batch in batches
@@ -144,18 +146,26 @@ async def _load(connection: Connection, space: Space, batches: Sequence[Batch]) 
     )
     records = {row["number"]: _record(row) for row in found}
     await _fill(connection, space.space_key, records)
-    pairs = [
+    asked = [
         (batch.device, mutation.number)
         for batch in batches
         for mutation in batch.mutations
         if mutation.number <= NUMBER_MAX
     ]
+    first: dict[str, int] = {}
+    for device, number in asked:
+        first[device] = min(number, first.get(device, NUMBER_MAX))
     known = await connection.fetch(
-        "SELECT m.* FROM mutations m JOIN unnest($2::text[], $3::bigint[]) AS asked(device, number)"
-        " ON m.device = asked.device AND m.number = asked.number WHERE m.space_key = $1",
+        "SELECT m.* FROM unnest($2::text[], $3::bigint[]) AS asked(device, first),"
+        " LATERAL (SELECT * FROM mutations WHERE space_key = $1 AND device = asked.device"
+        " AND number >= asked.first AND (number = ANY($4) OR touched ?| $5)"
+        " ORDER BY number LIMIT $6) m",
         space.space_key,
-        [device for device, _ in pairs],
-        [number for _, number in pairs],
+        list(first),
+        list(first.values()),
+        [number for _, number in asked],
+        list(touched),
+        len(asked) + limits.overtaking_max,
     )
     confirmed = await connection.fetch(
         "SELECT device, through FROM confirmations WHERE space_key = $1 AND device = ANY($2)",
@@ -207,7 +217,7 @@ def _remembered(row: Any) -> Remembered:
         reason=row["reason"],
         message=row["message"],
     )
-    return Remembered(row["digest"], result)
+    return Remembered(row["digest"], result, row["touched"])
 
 
 def _loser(row: Any) -> Loser:

@@ -34,16 +34,16 @@ async def save(connection: Connection, space_key: int, part: Slice, written: Wri
     if written.results:
         await connection.execute(
             "INSERT INTO mutations (space_key, device, number, digest, status, seq, reason,"
-            " message) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[],"
-            " $5::smallint[], $6::bigint[], $7::text[], $8::text[])",
+            " message, touched) SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bytea[],"
+            " $5::smallint[], $6::bigint[], $7::text[], $8::text[], $9::jsonb[])",
             space_key,
             *_columns(
                 [
-                    (device, number, x.digest, r.status, r.seq, r.reason, r.message)
+                    (device, number, x.digest, r.status, r.seq, r.reason, r.message, x.touched)
                     for (device, number), x in written.results.items()
                     for r in (x.result,)
                 ],
-                7,
+                8,
             ),
         )
     if written.confirmed:

@@ -61,6 +61,10 @@ class Sessions:
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
         self._readers: asyncio.Queue[Connection] = asyncio.Queue()
+        self._reading_count = 0
+        """Connections that were ever put into `_readers`."""
+
+        self._closing = False
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -159,6 +163,8 @@ class Sessions:
         )
 
     async def _reading(self, read: Callable[[Connection], _Answer]) -> _Answer:
+        if self._closing:
+            raise Unavailable("SHUTTING_DOWN", "The store is being closed; repeat the call.")
         session = await self._readers.get()
         try:
             answer: _Answer = await self._on_thread(read, session)
@@ -250,12 +256,15 @@ class Sessions:
         self._engine.prepare(self._writer)
         for _ in range(self._limits.readers):
             self._readers.put_nowait(self._engine.connect())
+            self._reading_count += 1
 
     async def _close(self) -> None:
         async with self._writing:
             sessions = [self._writer] if self._writer is not None else []
-            while not self._readers.empty():
-                sessions.append(self._readers.get_nowait())
+            # Calls that were cut off may still be waiting for the end of their queries; a session
+            # that is left open keeps the whole engine, and its folder, open.
+            self._closing = True
+            sessions += [await self._readers.get() for _ in range(self._reading_count)]
             for session in reversed(sessions):
                 await self._on_thread(session.close)
             self._threads.shutdown()
@@ -266,9 +275,11 @@ class Sessions:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            # A session is free again only once its query has ended.
-            with contextlib.suppress(Exception):
-                await running
+            # A session is free again only once its query has ended, however often we are told.
+            while not running.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({running})
+            running.exception()
             raise
 
 

@@ -12,6 +12,10 @@ from meshkit.settings import MeshSettings
 from tests.fixtures.echo import EchoServer
 
 
+GRACE = timedelta(seconds=30)
+"""How long calls under way may take once it leaves."""
+
+
 async def main(gateway, folder, join_file, replica, lease_s):
     settings = MeshSettings(
         gateway_address=gateway,
@@ -31,8 +35,8 @@ async def main(gateway, folder, join_file, replica, lease_s):
             await registrar.found.wait()
             print(server.port, flush=True)  # noqa: T201
             await stop.wait()
-            await registrar.drain(timedelta(seconds=5))
-            await server.stop()
+            await registrar.drain(GRACE)
+            await server.stop(GRACE.total_seconds())
     else:
         print(server.port, flush=True)  # noqa: T201
         await stop.wait()

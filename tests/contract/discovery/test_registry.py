@@ -54,12 +54,12 @@ async def test_a_replica_that_leaves_drains_first(mesh, replicas):
     user = bearer(await mesh.token())
     async with mesh.channel() as channel:
         stub = EchoStub(channel)
-        for _ in range(20):  # A stream to the one that will leave.
+        for _ in range(20):
             stream = stub.Chat(metadata=user)
             await stream.write(EchoMessage(text="1"))
             if (await stream.read()).backend == "echo-c":
                 break
-        replicas.processes["c"].terminate()
+        replicas.processes["c"].terminate()  # It stays while the stream does.
 
         async def drains():
             return (await hosts(mesh)).get(replicas.ports["c"]) == "/eds_status_draining"
@@ -68,7 +68,11 @@ async def test_a_replica_that_leaves_drains_first(mesh, replicas):
         answers = [
             (await stub.Echo(EchoMessage(text="hi"), metadata=user)).backend for _ in range(20)
         ]
+        await stream.write(EchoMessage(text="2"))
+        kept = await stream.read()
+        await stream.done_writing()
         await has_hosts(mesh, replicas.ports["d"])
+    assert (kept.text, kept.backend) == ("2", "echo-c")
     assert set(answers) == {"echo-d"}
 
 

@@ -63,6 +63,21 @@ async def test_fifty_pushes_of_one_mutation_at_once_apply_it_once(syncd, flights
     assert {ack.head.seq for ack in acks} == {1}
 
 
+async def test_a_late_push_does_not_undo_what_its_device_wrote_since(syncd, flights):
+    await push(syncd, setting(1, gate="A1"), setting(2, "UA2", gate="A1"), device="desk")
+    await push(syncd, setting(2, gate="A1", base_seq=2))
+    await push(syncd, setting(3, gate="A1", base_seq=2), device="tower")
+    late = setting(1, gate="B2", base_seq=2)
+    ack = await push(syncd, late, setting(3, "UA2", gate="B2", base_seq=2))
+    assert [r.status for r in ack.results] == [
+        frames.MUTATION_STATUS_SUPERSEDED,
+        frames.MUTATION_STATUS_APPLIED,
+    ]
+    assert [one["gate"] for one in (await records(syncd)).values()] == ["A1", "B2"]
+    listed = await syncd.sync().ListConflicts(contract.ListConflictsRequest(parent=BOARD))
+    assert not listed.conflicts
+
+
 async def test_pushes_of_many_devices_at_once_all_get_a_seq_of_their_own(syncd, flights):
     acks = await asyncio.gather(
         *(push(syncd, setting(1, f"UA{n}", gate="A1"), device=f"d{n}") for n in range(40))

@@ -2,10 +2,13 @@
 
 # ruff: noqa: S608 - numbers of ours
 
+import asyncio
 import gc
 
 import numpy as np
+import pytest
 
+from meshkit.errors import Unavailable
 from telemetry.store.sessions import Sessions
 
 
@@ -32,3 +35,21 @@ async def test_an_answer_without_rows_has_its_columns(tmp_path):
 
         assert answer.schema.names == ["number"]
         assert answer.read_all().num_rows == 0
+
+
+async def test_a_store_is_closed_whole_however_often_its_queries_are_cut_off(tmp_path):
+    """A session left open would keep this process from ever opening another store."""
+    slow = "SELECT sum(sleepEachRow(0.1)) FROM numbers(10)"
+    async with Sessions.open(tmp_path / "one") as sessions:
+        asking = [asyncio.create_task(sessions.query(slow, "CSV")) for _ in range(3)]
+        await asyncio.sleep(0)  # lets them begin
+        for _ in range(2):
+            for one in asking:
+                one.cancel()
+            await asyncio.sleep(0)  # lets them hear of it
+
+    assert [str(one.exception()) for one in asking if not one.cancelled()] == []
+    with pytest.raises(Unavailable, match="closed"):
+        await sessions.query("SELECT 1", "CSV")
+    async with Sessions.open(tmp_path / "two") as sessions:
+        assert await sessions.query("SELECT 1", "CSV") == b"1\n"

@@ -7,6 +7,33 @@ from hypothesis import strategies as st
 from tests.scenarios.syncd.days import DEVICES, random_day, run
 
 
+AGREED_AFTER_OVERTAKING = [
+    (1, ("set", "UA2", "gate", "A1")),
+    (1, ("exchange",)),
+    (2, ("exchange",)),
+    (2, ("crash",)),
+    (2, ("set", "UA2", "gate", "B2")),
+    (2, ("set", "UA2", "gate", "A1")),
+    (1, ("time", 1_500)),
+    (2, ("push_beside", 1)),
+    (0, ("set", "UA2", "gate", "A1")),
+]
+"""The device that agrees must not make the older write, which comes last, look new."""
+
+REMOVAL_APART_FROM_WHAT_IT_LEFT = [
+    (0, ("delete", "UA1")),
+    (1, ("set", "UA1", "gate", "B2")),
+    (2, ("exchange",)),
+    (0, ("set", "UA1", "gate", "A1")),
+    (0, ("set", "UA1", "gate", "B2")),
+    (1, ("exchange",)),
+    (2, ("feed", 2)),
+    (0, ("push_beside", 1)),
+    (0, ("exchange",)),
+    (2, ("feed", 2)),
+]
+"""A removal comes late, and a page ends between it and the cell that outlives it."""
+
 records = st.sampled_from(["UA1", "UA2"])
 texts = st.sampled_from(["A1", "B2", "C3"])
 small = st.integers(0, 7)
@@ -38,5 +65,7 @@ def test_a_long_random_day_ends_in_step(seed):
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, DEVICES - 1), actions), max_size=80))
 @example([(0, ("set", "UA1", "gate", "A1")), (0, ("exchange",)), (0, ("repeat_push", 0))])
+@example(AGREED_AFTER_OVERTAKING)
+@example(REMOVAL_APART_FROM_WHAT_IT_LEFT)
 def test_all_devices_come_into_step_and_nothing_is_lost_or_doubled(script):
     run(script)
