@@ -20,7 +20,7 @@ result, since others may have written there in between, or have agreed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from syncd import clock, values
@@ -50,6 +50,9 @@ NOTHING_NEWER = 0
 REMOVED = 0
 """The field number of a removal among what a mutation touched."""
 
+Touched = Mapping[str, Mapping[int, int]]
+"""By record id and field number: the seq of the cell that has the mutation's value, 0 if it lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -57,8 +60,8 @@ class Remembered:
 
     digest: bytes
     result: Result
-    touched: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Field numbers by record id, `REMOVED` for a removal; nothing of what was rejected."""
+    touched: Touched = field(default_factory=dict)
+    """Nothing of what was rejected."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +114,17 @@ class _Step:
     seen_at: int = NOTHING_NEWER
     """Greatest seq of what it agreed with or lost against."""
 
+    touched: dict[str, dict[int, int]] = field(default_factory=dict)
+    """As of `Touched`."""
+
+    def touch(self, record_id: str, number: int, seq: int) -> None:
+        self.touched.setdefault(record_id, {})[number] = seq
+
+    def lose(self, record_id: str, number: int, seq: int) -> None:
+        self.touch(record_id, number, 0)
+        self.losses += 1
+        self.seen_at = max(self.seen_at, seq)
+
 
 class Merge:
     """Merges batches into *space*, one after the other, and notes in `written` what changed."""
@@ -120,8 +134,8 @@ class Merge:
         self.written = Written()
         self._now_ms = now_ms
         self._limits = limits
-        self._newest: dict[tuple[str, str, int], int] = {}
-        """By device, record and field: the greatest number of its mutations there."""
+        self._newest: dict[tuple[str, str, int], tuple[int, int]] = {}
+        """By device, record and field: the greatest number of its mutations there, and its seq."""
         for (device, number), known in space.remembered.items():
             self._note(device, number, known.touched)
 
@@ -145,10 +159,9 @@ class Merge:
         if 0 < mutation.number <= confirmed:
             return Result(number=mutation.number, status=Status.FORGOTTEN)
         result = self._refusal(mutation)
-        touched: Mapping[str, Sequence[int]] = {}
+        touched: Touched = {}
         if result is None:
-            result = self._merge(device, mutation)
-            touched = self._touched(mutation)
+            result, touched = self._merge(device, mutation)
             self._note(device, mutation.number, touched)
         if 0 < mutation.number <= NUMBER_MAX:
             remembered = Remembered(digest, result, touched)
@@ -156,25 +169,16 @@ class Merge:
             self.written.results[device, mutation.number] = remembered
         return result
 
-    def _touched(self, mutation: Mutation) -> Mapping[str, Sequence[int]]:
-        touched: dict[str, set[int]] = {}
-        for operation in mutation.operations:
-            there = touched.setdefault(operation.record, set())
-            if isinstance(operation, SetFields):
-                there.update(self.space.fields[name].number for name in operation.values)
-            else:
-                there.add(REMOVED)
-        return {record: sorted(numbers) for record, numbers in touched.items()}
-
-    def _note(self, device: str, number: int, touched: Mapping[str, Sequence[int]]) -> None:
+    def _note(self, device: str, number: int, touched: Touched) -> None:
         for record, fields in touched.items():
-            for one in fields:
+            for one, seq in fields.items():
                 cell = device, record, one
-                self._newest[cell] = max(number, self._newest.get(cell, 0))
+                self._newest[cell] = max((number, seq), self._newest.get(cell, (0, 0)))
 
-    def _is_stale(self, write: Write, record_id: str, number: int) -> bool:
-        """Whether the device of *write* has said something newer of that cell."""
-        return self._newest.get((write.device, record_id, number), 0) > write.number
+    def _since(self, write: Write, record_id: str, number: int) -> tuple[int, int] | None:
+        """Return what the device of *write* has said of a cell since: its number, its seq."""
+        newest = self._newest.get((write.device, record_id, number))
+        return newest if newest is not None and newest[0] > write.number else None
 
     def _refusal(self, mutation: Mutation) -> Result | None:
         """Return why *mutation* can never take effect, if so."""
@@ -225,7 +229,7 @@ class Merge:
                 return "VALUE_TOO_LARGE", f"field {name!r}: {len(value) - 1} bytes"
         return None
 
-    def _merge(self, device: str, mutation: Mutation) -> Result:
+    def _merge(self, device: str, mutation: Mutation) -> tuple[Result, Touched]:
         write = Write(
             seq=self.space.head_seq + 1,
             hlc=clock.clamp(mutation.hlc, self._now_ms, self._limits.clock_ahead_max),
@@ -245,21 +249,22 @@ class Merge:
             status = Status.APPLIED
         else:
             status = Status.MERGED if step.effects else Status.SUPERSEDED
-        return Result(number=mutation.number, status=status, seq=seq)
+        return Result(number=mutation.number, status=status, seq=seq), step.touched
 
     def _set(self, operation: SetFields, step: _Step) -> None:
         write = step.write
         record = self.space.records.get(operation.record)
         removal = record.removal if record is not None else None
-        stale = self._is_stale(write, operation.record, REMOVED)
+        stale = self._since(write, operation.record, REMOVED) is not None
         if removal is not None and (stale or not _follows(write, step.base, removal)):
-            step.losses += 1
-            step.seen_at = max(step.seen_at, removal.seq)
-            if removal.device != write.device and not stale:
-                for name, value in operation.values.items():
-                    number = self.space.fields[name].number
+            for name, value in operation.values.items():
+                number = self.space.fields[name].number
+                step.touch(operation.record, number, 0)
+                if removal.device != write.device and not stale:
                     lost = Cell(value, write)
                     self._lose(operation.record, number, lost, Loss.DELETED, removal.seq)
+            step.losses += 1
+            step.seen_at = max(step.seen_at, removal.seq)
             return
         for name in sorted(operation.values):
             number = self.space.fields[name].number
@@ -269,10 +274,10 @@ class Merge:
         write = step.write
         record = self.space.records.get(record_id)
         old = record.cells.get(number) if record is not None else None
-        if self._is_stale(write, record_id, number):
-            step.losses += 1
-            for one in (old.write if old else None, record.removal if record else None):
-                step.seen_at = max(step.seen_at, one.seq if one else 0)
+        step.touch(record_id, number, write.seq)
+        if self._since(write, record_id, number) is not None:
+            seen = (old.write if old else None, record.removal if record else None)
+            step.lose(record_id, number, max(one.seq if one else 0 for one in seen))
         elif old is None:
             self._put(record_id, number, Cell(value, write))
             step.effects += 1
@@ -282,6 +287,7 @@ class Merge:
             if follows or (write.hlc, write.device) > (old.write.hlc, old.write.device):
                 newest = replace(write, seq=old.write.seq, hlc=max(write.hlc, old.write.hlc))
                 self._put(record_id, number, Cell(value, newest))
+            step.touch(record_id, number, old.write.seq)
             step.seen_at = max(step.seen_at, old.write.seq)
         elif _follows(write, step.base, old.write):
             hlc = max(write.hlc, old.write.hlc + 1)
@@ -293,8 +299,7 @@ class Merge:
             step.effects += 1
         else:
             self._lose(record_id, number, Cell(value, write), Loss.OLDER, old.write.seq)
-            step.losses += 1
-            step.seen_at = max(step.seen_at, old.write.seq)
+            step.lose(record_id, number, old.write.seq)
 
     def _delete(self, operation: DeleteRecord, step: _Step) -> None:
         write = step.write
@@ -302,13 +307,19 @@ class Merge:
         removal = record.removal
         if removal is not None and not _follows(write, step.base, removal):
             # It has been removed since; what is there now came from those who knew.
+            step.touch(operation.record, REMOVED, 0)
             step.losses += removal.device == write.device
             step.seen_at = max(step.seen_at, removal.seq)
             return
+        step.touch(operation.record, REMOVED, write.seq)
         for number, cell in sorted(record.cells.items()):
-            if self._is_stale(write, operation.record, number):
-                # The same device wrote it after this removal: it stays, told anew beside it.
-                moved = replace(cell.write, seq=write.seq)
+            since = self._since(write, operation.record, number)
+            if since is not None and (
+                cell.write.device == write.device or since[1] == cell.write.seq
+            ):
+                # The same device wrote it after this removal, or agreed with who did: it stays,
+                # told anew beside it.
+                moved = replace(cell.write, seq=write.seq, device=write.device, number=since[0])
                 self._put(operation.record, number, Cell(cell.value, moved))
                 continue
             if not _follows(write, step.base, cell.write):

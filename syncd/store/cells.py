@@ -217,7 +217,11 @@ def _remembered(row: Any) -> Remembered:
         reason=row["reason"],
         message=row["message"],
     )
-    return Remembered(row["digest"], result, row["touched"])
+    touched = {
+        record: {int(field): seq for field, seq in fields.items()}
+        for record, fields in row["touched"].items()
+    }
+    return Remembered(row["digest"], result, touched)
 
 
 def _loser(row: Any) -> Loser:

@@ -1,3 +1,4 @@
--- Which fields of which records a mutation touched (0: it removed the record), so that an older one
--- of its device that comes later is known as stale there. Of those before this, nothing is known.
+-- What a mutation touched, so that an older one of its device that comes later is known as stale
+-- there: by record id and field (0: it removed the record) the seq of the cell that has its value,
+-- or 0 if it lost. Of mutations from before this nothing is known.
 ALTER TABLE mutations ADD COLUMN touched jsonb NOT NULL DEFAULT '{}';
