@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 _LOG = "envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig"
 _TRACER = "envoy.config.trace.v3.OpenTelemetryConfig"
-_SAMPLERS = "envoy.extensions.tracers.opentelemetry.samplers.v3"
+_FOLLOWED = "x-client-trace-id"
+"""Envoy traces a call that has this header, whatever lots say."""
+
 _SERVICE_NAME = "edge"
 _TIMEOUT = timedelta(seconds=5)
 _BODY = "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %GRPC_STATUS%"
@@ -110,8 +112,8 @@ def tracing(options: EdgeOptions) -> dict[str, Any]:
         return {}
     return {
         "tracing": {
-            # The sampler decides: by itself the share would hold for traces that callers began, too.
-            "random_sampling": {"value": 100.0},
+            # By itself the share would hold for traces that callers began, too: `followed`.
+            "random_sampling": {"value": options.trace_sampling},
             "spawn_upstream_span": {"value": True},
             "provider": {
                 "name": "envoy.tracers.opentelemetry",
@@ -119,26 +121,33 @@ def tracing(options: EdgeOptions) -> dict[str, Any]:
                     _TRACER,
                     grpc_service=_grpc_service(options),
                     service_name=_SERVICE_NAME,
-                    sampler=_sampler(options),
                 ),
             },
         }
     }
 
 
-def _sampler(options: EdgeOptions) -> dict[str, Any]:
-    """Return what follows a caller's trace, and begins one for a share of the other requests."""
-    share = {"numerator": round(options.trace_sampling * 10_000), "denominator": "MILLION"}
-    wrapped = {
-        "name": "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
-        "typed_config": any_of(
-            f"{_SAMPLERS}.TraceIdRatioBasedSamplerConfig", sampling_percentage=share
-        ),
-    }
-    return {
-        "name": "envoy.tracers.opentelemetry.samplers.parent_based",
-        "typed_config": any_of(f"{_SAMPLERS}.ParentBasedSamplerConfig", wrapped_sampler=wrapped),
-    }
+def followed() -> list[dict[str, Any]]:
+    """
+    Return the mutations by which the trace of a caller that has begun one is followed.
+
+    They come before Envoy draws lots. One that the caller has begun and doesn't want kept
+    (W3C Trace Context, the `sampled` flag) is passed on as that.
+    """
+    return [
+        {"remove": _FOLLOWED},
+        {
+            "append": {
+                "header": {"key": _FOLLOWED, "value": "%REQ(TRACEPARENT)%"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        },
+    ]
+
+
+def unfollowed() -> dict[str, Any]:
+    """Return the mutation that forgets what `followed` has written; services needn't see it."""
+    return {"remove": _FOLLOWED}
 
 
 def _grpc_service(options: EdgeOptions) -> dict[str, Any]:

@@ -70,8 +70,6 @@ ROOTS = (
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3"
     ".ClientSideWeightedRoundRobin",
     "envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality",
-    "envoy.extensions.tracers.opentelemetry.samplers.v3.ParentBasedSamplerConfig",
-    "envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig",
     "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config",
     "envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",

@@ -18,7 +18,7 @@ from gateway.compile import (
     routes,
     switched,
 )
-from gateway.compile.access_logs import access_log, tracing
+from gateway.compile.access_logs import access_log, followed, tracing, unfollowed
 from gateway.compile.compression import compressors
 from gateway.compile.envoy_api import any_of, make
 from gateway.compile.hosts import UPGRADES
@@ -157,7 +157,7 @@ def _manager(options: EdgeOptions) -> dict[str, Any]:
     return {
         "codec_type": "AUTO",
         "local_reply_config": hardening.replies(),
-        "early_header_mutation_extensions": [_strip_our_headers()],
+        "early_header_mutation_extensions": [_before_everything()],
         "forward_client_cert_details": "SANITIZE",
         "use_remote_address": {"value": True},
         "normalize_path": {"value": True},
@@ -229,7 +229,7 @@ def _http_filters(
             _IDENTITY,
             "header_mutation.v3.HeaderMutation",
             mutations={
-                "request_mutations": list(issuers.identity_mutations(options)),
+                "request_mutations": [*issuers.identity_mutations(options), unfollowed()],
                 # Endpoints say it to the edge; it is nobody else's business.
                 "response_mutations": _LOAD_FORGOTTEN,
                 "response_trailers_mutations": _LOAD_FORGOTTEN,
@@ -259,8 +259,8 @@ def _filter(name: str, message: str, **config: Any) -> dict[str, Any]:
     return {"name": name, "typed_config": any_of(f"{_FILTERS}.{message}", **config)}
 
 
-def _strip_our_headers() -> dict[str, Any]:
-    """Return the mutation that runs before everything: only the edge writes those headers."""
+def _before_everything() -> dict[str, Any]:
+    """Return the first mutation: headers that only the edge writes go, traces are followed."""
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": any_of(
@@ -268,6 +268,7 @@ def _strip_our_headers() -> dict[str, Any]:
             mutations=[
                 {"remove_on_match": {"key_matcher": {"prefix": _OUR_HEADERS, "ignore_case": True}}},
                 *({"remove": name} for name in hardening.SPOOFABLE),
+                *followed(),
             ],
         ),
     }

@@ -29,8 +29,8 @@ class EdgeOptions:
     """Verified tokens each worker remembers, some 2 KiB each; verifying costs more than all else."""
 
     trace_sampling: float = 1.0
-    """Share of requests without a trace of their own that get one, in percent. Whether
-    one that a caller has begun is followed, the caller has decided."""
+    """Share of requests without a trace of their own that get one, in percent, in steps of
+    0.01. Whether one that a caller has begun is followed, the caller has decided."""
 
     telemetry_service: str = "services/telemetry"
     """Where access logs and spans go; "" for nowhere."""

@@ -96,3 +96,29 @@ async def test_a_request_leaves_spans_in_its_trace_and_a_log_record(mesh):
     server = by_id[client.parent_span_id.hex()]
     assert server.parent_span_id.hex() == PARENT_ID
     assert text_of(spans.resource_spans[0].resource.attributes)["service.name"] == "edge"
+
+
+@pytest.mark.parametrize("begun", [None, TRACEPARENT.removesuffix("1") + "0"])
+async def test_a_trace_that_is_not_kept_is_told_to_the_service_and_leaves_no_span(postgres, begun):
+    async with edge(postgres, edge_trace_sampling=0.0) as mesh:
+        await mesh.put_service("echo", await mesh.echo())
+        async with Collector(await mesh.workload("telemetry")) as collector:
+            nothing = {"grpc_services": [], "json_prefixes": [], "descriptor_set": b""}
+            await mesh.put_service("telemetry", collector, **{**nothing, "identity": "telemetry"})
+            await mesh.settled()
+            metadata = bearer(await mesh.token())
+            traces = (("x-client-trace-id", "x"), *((("traceparent", begun),) if begun else ()))
+            async with mesh.channel() as channel, asyncio.timeout(WITHIN_S):
+                stub = EchoStub(channel)
+                answer = await stub.Echo(EchoMessage(text="x"), metadata=(*metadata, *traces))
+                told = dict(header.split("=", 1) for header in answer.headers)
+                # One that is kept comes after it: what would be told of the first is told by then.
+                kept = (*metadata, ("traceparent", TRACEPARENT.replace(TRACE_ID[:4], "feed")))
+                await stub.Echo(EchoMessage(text="x"), metadata=kept)
+                spans = await collector.spans.get()
+    trace_id, flags = told["traceparent"].split("-")[1::2]
+    assert flags == "00"
+    assert begun is None or trace_id == TRACE_ID
+    assert "x-client-trace-id" not in told
+    found = {one.trace_id.hex()[:4] for one in spans.resource_spans[0].scope_spans[0].spans}
+    assert found == {"feed"}
