@@ -30,6 +30,16 @@ _SERVER = {
     "uncompressed_cache_size": 0,
     "max_thread_pool_size": 64,
 }
+_OF_THIS_ENGINE = (
+    # Merged parts have the values of each attribute together, in buckets of the map: a fifth less
+    # of the disk, and a search by one attribute takes a quarter of the time. Servers may be of a
+    # version that doesn't know it.
+    "ALTER TABLE logs MODIFY SETTING map_serialization_version = 'with_buckets',"
+    " map_buckets_strategy = 'linear', map_buckets_coefficient = 1.5, max_buckets_in_map = 64,"
+    " map_buckets_min_avg_size = 8",
+)
+"""Run once for each store, after its tables are made."""
+
 _MADE = "tables.made"
 """In the folder: of which statements its tables are, so that a start has none to run."""
 
@@ -56,7 +66,7 @@ class Embedded:
     def prepare(self, first: Connection) -> None:
         """Make the tables that aren't there, and change those of an earlier version."""
         statements = schema()
-        digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join((*statements, *_OF_THIS_ENGINE)).encode()).hexdigest()
         if self._made.exists() and self._made.read_text() == digest:
             return
         there = set(first.run("SHOW TABLES", "TabSeparated").decode().split())
@@ -64,6 +74,8 @@ class Embedded:
             altered = _ALTERED.match(statement)
             if altered is None or altered[1] in there:  # New ones are made whole.
                 first.run(statement, "TabSeparated")
+        for statement in _OF_THIS_ENGINE:
+            first.run(statement, "TabSeparated")
         replace(self._made, digest.encode())
 
     def local(self, table: str) -> str:
