@@ -175,10 +175,20 @@ class Merge:
                 cell = device, record, one
                 self._newest[cell] = max((number, seq), self._newest.get(cell, (0, 0)))
 
-    def _since(self, write: Write, record_id: str, number: int) -> tuple[int, int] | None:
-        """Return what the device of *write* has said of a cell since: its number, its seq."""
-        newest = self._newest.get((write.device, record_id, number))
-        return newest if newest is not None and newest[0] > write.number else None
+    def _since(
+        self, write: Write, record_id: str, number: int, there: Write | None
+    ) -> tuple[int, int] | None:
+        """
+        Return what the device of *write* has said of a cell since: its number, its seq.
+
+        Args:
+            there: What is there now, which tells as much if it is the device's own.
+
+        """
+        newest = self._newest.get((write.device, record_id, number), (0, 0))
+        if there is not None and there.device == write.device:
+            newest = max(newest, (there.number, there.seq))
+        return newest if newest[0] > write.number else None
 
     def _refusal(self, mutation: Mutation) -> Result | None:
         """Return why *mutation* can never take effect, if so."""
@@ -255,7 +265,7 @@ class Merge:
         write = step.write
         record = self.space.records.get(operation.record)
         removal = record.removal if record is not None else None
-        stale = self._since(write, operation.record, REMOVED) is not None
+        stale = self._since(write, operation.record, REMOVED, removal) is not None
         if removal is not None and (stale or not _follows(write, step.base, removal)):
             for name, value in operation.values.items():
                 number = self.space.fields[name].number
@@ -275,7 +285,7 @@ class Merge:
         record = self.space.records.get(record_id)
         old = record.cells.get(number) if record is not None else None
         step.touch(record_id, number, write.seq)
-        if self._since(write, record_id, number) is not None:
+        if self._since(write, record_id, number, old.write if old else None) is not None:
             seen = (old.write if old else None, record.removal if record else None)
             step.lose(record_id, number, max(one.seq if one else 0 for one in seen))
         elif old is None:
@@ -313,7 +323,7 @@ class Merge:
             return
         step.touch(operation.record, REMOVED, write.seq)
         for number, cell in sorted(record.cells.items()):
-            since = self._since(write, operation.record, number)
+            since = self._since(write, operation.record, number, cell.write)
             if since is not None and (
                 cell.write.device == write.device or since[1] == cell.write.seq
             ):

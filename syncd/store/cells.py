@@ -150,7 +150,7 @@ async def _load(
         (batch.device, mutation.number)
         for batch in batches
         for mutation in batch.mutations
-        if mutation.number <= NUMBER_MAX
+        if 0 < mutation.number <= NUMBER_MAX
     ]
     first: dict[str, int] = {}
     for device, number in asked:
