@@ -48,7 +48,6 @@ _ATTRIBUTES = {
     "certificate_names": "%DOWNSTREAM_PEER_DNS_SAN%",
     "shadow_deny": "%DYNAMIC_METADATA(envoy.filters.http.rbac:deny_shadow_effective_policy_id)%",
     "shadow_allow": "%DYNAMIC_METADATA(envoy.filters.http.rbac:allow_shadow_engine_result)%",
-    "trace_id": "%TRACE_ID%",
     "request_id": "%REQ(X-REQUEST-ID)%",
 }
 
