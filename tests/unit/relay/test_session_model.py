@@ -26,7 +26,7 @@ OWN = "c"
 
 
 class Envoy:
-    """Holds what it is sent, asks for the endpoints of its clusters, answers when told to."""
+    """Holds what it asked for, and the endpoints of its clusters; answers when told to."""
 
     def __init__(self, held: dict[str, dict[str, str]] | None = None) -> None:
         self.held = held or {url: {} for url in KINDS}
@@ -51,7 +51,9 @@ class Envoy:
             return [Ask(type_url=answer.type_url, nonce=answer.nonce, error=b"no")]
         held = self.held[answer.type_url]
         for item in answer.items:
-            held[item.name] = item.version
+            # Endpoints may come after their cluster went; what it didn't ask for Envoy ignores.
+            if answer.type_url == CDS.type_url or item.name in self.wanted:
+                held[item.name] = item.version
         for name in answer.removed:
             held.pop(name, None)
         asks = [Ask(type_url=answer.type_url, nonce=answer.nonce)]
@@ -259,6 +261,15 @@ class Splice(RuleBasedStateMachine):
                 if answer is not None:
                     self._act(self.session.on_answer(answer))
                     busy = True
+
+
+def test_endpoints_that_come_after_their_cluster_went_are_not_held():
+    state = Splice()
+    state.change("c")
+    state.all_agree_in_the_end()
+    state.delete("c")
+    state.gateway_speaks(CDS.type_url)
+    state.all_agree_in_the_end()
 
 
 TestSplice = Splice.TestCase
