@@ -159,7 +159,8 @@ async def _load(
         "SELECT m.* FROM unnest($2::text[], $3::bigint[]) AS asked(device, first),"
         " LATERAL (SELECT * FROM mutations WHERE space_key = $1 AND device = asked.device"
         " AND number >= asked.first AND (number = ANY($4) OR touched ?| $5)"
-        " ORDER BY number LIMIT $6) m",
+        # Whatever is cut off, none of those asked for is.
+        " ORDER BY number <> ALL($4), number DESC LIMIT $6) m",
         space.space_key,
         list(first),
         list(first.values()),

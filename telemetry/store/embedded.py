@@ -32,8 +32,8 @@ _SERVER = {
 }
 _OF_THIS_ENGINE = (
     # Merged parts have the values of each attribute together, in buckets of the map: a fifth less
-    # of the disk, and a search by one attribute takes a quarter of the time. Servers may be of a
-    # version that doesn't know it.
+    # of the disk, and a search by one attribute takes a quarter of the time; a hundred whole
+    # records take 50 ms rather than 26. Servers may be of a version that doesn't know it.
     "ALTER TABLE logs MODIFY SETTING map_serialization_version = 'with_buckets',"
     " map_buckets_strategy = 'linear', map_buckets_coefficient = 1.5, max_buckets_in_map = 64,"
     " map_buckets_min_avg_size = 8",
