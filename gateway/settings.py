@@ -43,7 +43,7 @@ class Settings(MeshSettings):
     """Origins whose web pages may call, with commas between; `*` for every one."""
 
     edge_trace_sampling: Annotated[float, Range(0, 100)] = 1.0
-    """Share of requests that get a trace if they bring none, in percent."""
+    """Share of requests that get a trace if they bring none, in percent, in steps of 0.01."""
 
     edge_streams_per_connection_max: Annotated[int, Range(1, 10_000)] = 256
     """Calls and streams at once on one connection to the edge."""

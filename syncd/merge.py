@@ -269,12 +269,10 @@ class Merge:
         if removal is not None and (stale or not _follows(write, step.base, removal)):
             for name, value in operation.values.items():
                 number = self.space.fields[name].number
-                step.touch(operation.record, number, 0)
+                step.lose(operation.record, number, removal.seq)
                 if removal.device != write.device and not stale:
                     lost = Cell(value, write)
                     self._lose(operation.record, number, lost, Loss.DELETED, removal.seq)
-            step.losses += 1
-            step.seen_at = max(step.seen_at, removal.seq)
             return
         for name in sorted(operation.values):
             number = self.space.fields[name].number
