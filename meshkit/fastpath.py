@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 
 class FastPath(grpc.aio.ServerInterceptor):
-    """Stands before all other interceptors; its methods pass none of them."""
+    """
+    Stands before all other interceptors; its methods pass none of them.
+
+    What the others make of a method's handler depends on the method alone, so it is made once:
+    grpc.aio would ask all of them anew with every call. Methods that nobody serves aren't kept.
+    """
 
     def __init__(self, policy: Mapping[str, Rule]) -> None:
         self._policy = policy
@@ -51,7 +56,12 @@ class FastPath(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        return self._handlers.get(details.method) or await continuation(details)
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            handler = await continuation(details)
+            if handler is not None:
+                self._handlers[details.method] = handler
+        return handler
 
 
 def _authorised(rule: Rule, method: str, context: Context) -> SpiffeId:

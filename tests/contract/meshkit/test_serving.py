@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 
 from meshkit import errors
 from meshkit.authz import allow, current_caller
+from meshkit.boundary import BoundaryInterceptor
 from meshkit.serving import GrpcServer, ListenFailed, ServingLimits
 from meshkit.status import from_rpc_error
 
@@ -157,6 +158,30 @@ async def test_methods_are_found_by_name_since_each_registered_one_costs_every_c
         assert (await health.Check(health_pb2.HealthCheckRequest())).status
 
     assert registered == []
+
+
+async def test_a_methods_handler_is_made_once_and_each_caller_judged_anew(ca, monkeypatch):
+    asked = []
+    find = BoundaryInterceptor.intercept_service
+
+    async def noted(self, continuation, details):
+        asked.append(details.method)
+        return await find(self, continuation, details)
+
+    monkeypatch.setattr(BoundaryInterceptor, "intercept_service", noted)
+    async with (
+        echo_server(ca) as (_, address),
+        client(ca, address, "notifier") as allowed,
+        client(ca, address, "telemetry") as stranger,
+    ):
+        for _ in range(2):
+            assert await allowed.unary_unary("/test.Echo/Unary")(b"")
+            error = await refusal(stranger.unary_unary("/test.Echo/Unary")(b""))
+            assert reason(error) == "CALLER_NOT_ALLOWED"
+            error = await refusal(allowed.unary_unary("/test.Echo/Nowhere")(b""))
+            assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    assert asked == ["/test.Echo/Unary", "/test.Echo/Nowhere", "/test.Echo/Nowhere"]
 
 
 @pytest.mark.parametrize("method", ["Admin", "Unlisted"])
