@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from meshkit.errors import InvalidInput
 from telemetry.filters.fields import LOGS
 from telemetry.filters.sql import condition
 from telemetry.store import cardinality
@@ -19,16 +18,14 @@ from telemetry.store.model import (
     LogCountQuery,
     LogQuery,
     LogRecord,
-    Matcher,
-    MatchOp,
     MetricFamily,
-    Series,
     Span,
     SpanEvent,
     SpanLink,
 )
 from telemetry.store.rolled import read_rollups, rolled_until
 from telemetry.store.samples import read_samples
+from telemetry.store.selecting import Selecting, label_of, where
 from telemetry.store.sessions import READ_BOUNDS, Sessions
 from telemetry.store.values import readable, readable_text
 
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
 
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.histograms import HistogramSamples, StoredExemplar
-    from telemetry.store.model import Limits, Samples
+    from telemetry.store.model import Limits, Matcher, Samples, Series
     from telemetry.store.rolled import Found, Stretch
 
 LOG_COLUMNS = (
@@ -52,9 +49,6 @@ _SPAN_COLUMNS = (
     " arrayMap(t -> toUnixTimestamp64Nano(t), event_times), event_names, event_attributes,"
     " arrayMap(i -> hex(i), link_trace_ids), arrayMap(i -> hex(i), link_span_ids)"
 )
-SERIES_MAX = 200_000
-"""Most series one selection may return."""
-
 SPANS_MAX = 20_000
 """Most spans of one trace; of a larger one the earliest are returned."""
 
@@ -70,31 +64,13 @@ class Reader:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._selecting = Selecting(sessions)
 
     async def select_series(
         self, matchers: Sequence[Matcher], *, tenant: str = "", bounds: Limits = READ_BOUNDS
     ) -> list[Series]:
         """Return the series that all *matchers* match, ids of equal labels joined."""
-        rows = await self._rows(
-            "SELECT kind, labels, groupUniqArray((metric, series_id)) FROM series"
-            f" WHERE {_where(matchers, tenant)} GROUP BY kind, labels LIMIT {SERIES_MAX + 1}",
-            bounds,
-        )
-        if len(rows) > SERIES_MAX:
-            raise InvalidInput(
-                "QUERY_TOO_EXPENSIVE",
-                "The matchers select too many series; add one.",
-                series_max=str(SERIES_MAX),
-            )
-        joined: dict[tuple[tuple[str, str], ...], tuple[str, list[tuple[int, int]]]] = {}
-        for kind, labels, keys in rows:
-            name = tuple(sorted(labels.items()))
-            known = joined.setdefault(name, (kind, []))
-            known[1].extend((metric, series) for metric, series in keys)
-        return [
-            Series(labels=labels, kind=kind, keys=tuple(sorted(keys)))
-            for labels, (kind, keys) in sorted(joined.items(), key=lambda item: min(item[1][1]))
-        ]
+        return await self._selecting.select(matchers, tenant=tenant, bounds=bounds)
 
     async def read_samples(
         self,
@@ -142,7 +118,7 @@ class Reader:
         """Return the names of all labels of the matching series, sorted."""
         rows = await self._rows(
             "SELECT DISTINCT arrayJoin(mapKeys(labels)) AS label FROM series"
-            f" WHERE {_where(matchers, tenant)} ORDER BY label"
+            f" WHERE {where(matchers, tenant)} ORDER BY label"
         )
         return [label for (label,) in rows]
 
@@ -151,8 +127,8 @@ class Reader:
     ) -> list[str]:
         """Return all values of *label* among the matching series, sorted."""
         rows = await self._rows(
-            f"SELECT DISTINCT {_label(label)} AS value FROM series"
-            f" WHERE {_where(matchers, tenant)} AND value != '' ORDER BY value"
+            f"SELECT DISTINCT {label_of(label)} AS value FROM series"
+            f" WHERE {where(matchers, tenant)} AND value != '' ORDER BY value"
         )
         return [value for (value,) in rows]
 
@@ -288,23 +264,6 @@ def log_record(row: Sequence[Any]) -> LogRecord:
     )
 
 
-def _where(matchers: Sequence[Matcher], tenant: str) -> str:
-    return " AND ".join([f"tenant = {quote(tenant)}", *map(_condition, matchers)])
-
-
-def _condition(matcher: Matcher) -> str:
-    column = _label(matcher.label)
-    match matcher.op:
-        case MatchOp.EQUAL:
-            return f"{column} = {quote(matcher.value)}"
-        case MatchOp.NOT_EQUAL:
-            return f"{column} != {quote(matcher.value)}"
-        case MatchOp.REGEX:
-            return f"match({column}, {quote(f'^(?s:{matcher.value})$')})"
-        case MatchOp.NOT_REGEX:
-            return f"NOT match({column}, {quote(f'^(?s:{matcher.value})$')})"
-
-
 def _of_logs(query: LogQuery | LogCountQuery) -> list[str]:
     """Return the conditions that the order of the table serves."""
     conditions = [
@@ -322,10 +281,6 @@ def _of_attribute(condition: LogCondition) -> str:
         any_of.append(f"{value} IN ({', '.join(map(quote, condition.values))})")
     found = " OR ".join(any_of) or "0"
     return f"NOT ({found})" if condition.negated else f"({found})"
-
-
-def _label(name: str) -> str:
-    return "name" if name == "__name__" else f"labels[{quote(name)}]"
 
 
 def _bytes(text: str) -> bytes:

@@ -1,0 +1,133 @@
+"""
+Which series some matchers mean, and what their labels are.
+
+What a series is called never changes, so the labels of those that were selected before are
+remembered, and only their keys are asked for: labels are most of what an answer would hold.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meshkit.errors import InvalidInput
+from telemetry.store.engine import quote
+from telemetry.store.model import Matcher, MatchOp, Series
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from telemetry.store.model import Limits
+    from telemetry.store.sessions import Sessions
+
+    Labels = tuple[tuple[str, str], ...]
+    Key = tuple[int, int]
+
+SERIES_MAX = 200_000
+"""Most series one selection may return."""
+
+REMEMBERED_MAX = 100_000
+"""Series whose labels are remembered, some hundred bytes each; first learnt, first forgotten."""
+
+_KEY = np.dtype([("metric", "<u8"), ("series", "<u8")])
+
+
+class Selecting:
+    """Selects series of one store. On one event loop."""
+
+    def __init__(self, sessions: Sessions, *, remembered_max: int = REMEMBERED_MAX) -> None:
+        self._sessions = sessions
+        self._remembered_max = remembered_max
+        self._known: dict[Key, tuple[str, Labels]] = {}
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
+        """Each label once, however many series have it."""
+
+    async def select(
+        self, matchers: Sequence[Matcher], *, tenant: str, bounds: Limits
+    ) -> list[Series]:
+        """
+        Return the series that all *matchers* match, ids of equal labels joined, by rising keys.
+
+        Raises:
+            InvalidInput: `QUERY_TOO_EXPENSIVE`, `BAD_REGEX`.
+            Unavailable: `STORE_FAILED`, `STORE_AWAY`.
+
+        """
+        found = f"FROM series WHERE {where(matchers, tenant)}"
+        keys = await self._keys(found, bounds)
+        known = [self._known.get(key) for key in keys]
+        if None in known:
+            told = await self._told(found, bounds)
+            self._remember(told)
+            # What came between both questions is found the next time.
+            keys = [key for key in keys if key in told]
+            known = [told[key] for key in keys]
+        joined: dict[Labels, tuple[str, list[Key]]] = {}
+        for key, one in zip(keys, known, strict=True):
+            assert one is not None
+            kind, labels = one
+            joined.setdefault(labels, (kind, []))[1].append(key)
+        return [
+            Series(labels=labels, kind=kind, keys=tuple(of))
+            for labels, (kind, of) in joined.items()
+        ]
+
+    async def _keys(self, found: str, bounds: Limits) -> list[Key]:
+        """Return the keys of the series, by rising metric and id."""
+        answer = await self._sessions.query(
+            f"SELECT DISTINCT metric, series_id {found} LIMIT {SERIES_MAX + 1}", "RowBinary", bounds
+        )
+        keys: list[Key] = np.sort(np.frombuffer(answer, _KEY)).tolist()
+        if len(keys) > SERIES_MAX:
+            raise InvalidInput(
+                "QUERY_TOO_EXPENSIVE",
+                "The matchers select too many series; add one.",
+                series_max=str(SERIES_MAX),
+            )
+        return keys
+
+    async def _told(self, found: str, bounds: Limits) -> dict[Key, tuple[str, Labels]]:
+        """Return kinds and labels of the series."""
+        answer = await self._sessions.query(
+            f"SELECT metric, series_id, kind, labels {found}", "JSONCompactEachRow", bounds
+        )
+        told = {}
+        for line in answer.splitlines():
+            metric, series, kind, labels = json.loads(line)
+            name = tuple(self._pairs.setdefault(one, one) for one in sorted(labels.items()))
+            told[metric, series] = kind, name
+        return told
+
+    def _remember(self, told: dict[Key, tuple[str, Labels]]) -> None:
+        if len(self._known) + len(told) > self._remembered_max:
+            newest = [*self._known.items(), *told.items()][-self._remembered_max :]
+            self._known = dict(newest)
+            self._pairs = {pair: pair for _, labels in self._known.values() for pair in labels}
+        else:
+            self._known.update(told)
+
+
+def where(matchers: Sequence[Matcher], tenant: str) -> str:
+    """Return the SQL of what must hold of a series."""
+    return " AND ".join([f"tenant = {quote(tenant)}", *map(_condition, matchers)])
+
+
+def label_of(name: str) -> str:
+    """Return the SQL of the value of a label; one that isn't there is empty."""
+    return "name" if name == "__name__" else f"labels[{quote(name)}]"
+
+
+def _condition(matcher: Matcher) -> str:
+    column = label_of(matcher.label)
+    match matcher.op:
+        case MatchOp.EQUAL:
+            return f"{column} = {quote(matcher.value)}"
+        case MatchOp.NOT_EQUAL:
+            return f"{column} != {quote(matcher.value)}"
+        case MatchOp.REGEX:
+            return f"match({column}, {quote(f'^(?s:{matcher.value})$')})"
+        case MatchOp.NOT_REGEX:
+            return f"NOT match({column}, {quote(f'^(?s:{matcher.value})$')})"
