@@ -75,27 +75,15 @@ class Watched:
     def apply(self, series: Sequence[Series], last_ms: int) -> bool:
         """Take in points at whole steps up to *last_ms*; return whether all series fit."""
         self._move(last_ms)
-        version, changed, fits = self.version + 1, False, True
-        for one in series:
-            row = self._row(one.labels)
-            if row is None:
-                fits = False
-                continue
-            place, rest = np.divmod(one.ts - self._start_ms, self.step_ms)
-            keep = (rest == 0) & (place >= 0) & (place < self.columns)
-            place, values = place[keep], one.values[keep]
-            before = self._values[row, place]
-            new = self._versions[row, place] == 0
-            same = (before == values) | (np.isnan(before) & np.isnan(values))
-            fresh = new | ~same
-            self._values[row, place[fresh]] = values[fresh]
-            self._versions[row, place[fresh]] = version
-            changed |= bool(fresh.any())
+        rows = [self._row(one.labels) for one in series]
+        taken = [(row, one) for row, one in zip(rows, series, strict=True) if row is not None]
+        version = self.version + 1
+        changed = bool(taken) and self._put(taken, version)
         first_time, self.evaluated_to_ms = not self.evaluated_to_ms, last_ms
         if changed or first_time or self.problem:
             self.version = version
             self.problem = ""
-        return fits
+        return len(taken) == len(series)
 
     def apply_newest(self, series: Iterable[Series]) -> None:
         """Take in what is newest, in place of what was."""
@@ -117,13 +105,36 @@ class Watched:
 
     def since(self, version: int) -> list[Points]:
         """Return the points at whole steps that came after *version*; all for 0."""
+        every = self._start_ms + np.arange(self.columns) * self.step_ms
+        came = self._versions > max(version, 0)
+        whole, some = np.all(came, axis=1), np.any(came, axis=1)
         out = []
         for labels, row in self._rows.items():
-            columns = np.flatnonzero(self._versions[row] > max(version, 0))
-            if columns.size:
-                ts = self._start_ms + columns * self.step_ms
-                out.append(Points(labels=labels, ts=ts, values=self._values[row, columns]))
+            if whole[row]:
+                out.append(Points(labels=labels, ts=every, values=self._values[row].copy()))
+            elif some[row]:
+                columns = came[row]
+                out.append(
+                    Points(labels=labels, ts=every[columns], values=self._values[row, columns])
+                )
         return out
+
+    def _put(self, taken: Sequence[tuple[int, Series]], version: int) -> bool:
+        """Take in the points of series, each by its row; return whether any is new."""
+        row = np.repeat([row for row, _ in taken], [one.ts.size for _, one in taken])
+        place, rest = np.divmod(
+            np.concatenate([one.ts for _, one in taken]) - self._start_ms, self.step_ms
+        )
+        values = np.concatenate([one.values for _, one in taken])
+        keep = (rest == 0) & (place >= 0) & (place < self.columns)
+        row, place, values = row[keep], place[keep], values[keep]
+        before = self._values[row, place]
+        same = (before == values) | (np.isnan(before) & np.isnan(values))
+        fresh = ~same | (self._versions[row, place] == 0)
+        row, place = row[fresh], place[fresh]
+        self._values[row, place] = values[fresh]
+        self._versions[row, place] = version
+        return bool(fresh.any())
 
     def _move(self, last_ms: int) -> None:
         """Have the window end at *last_ms*."""

@@ -123,9 +123,12 @@ def timestamp(at: datetime) -> timestamp_pb2.Timestamp:
 
 
 def _series(points: Sequence[Points]) -> list[query_service_pb2.TimeSeries]:
+    # Series that have all points share their times.
+    times = {id(one.ts): one.ts for one in points}
+    listed = {at: ts.tolist() for at, ts in times.items()}
     return [
         query_service_pb2.TimeSeries(
-            labels=dict(one.labels), timestamps_ms=one.ts.tolist(), values=one.values.tolist()
+            labels=dict(one.labels), timestamps_ms=listed[id(one.ts)], values=one.values.tolist()
         )
         for one in points
     ]

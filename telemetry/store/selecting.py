@@ -8,6 +8,7 @@ remembered, and only their keys are asked for: labels are most of what an answer
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Selecting:
     def __init__(self, sessions: Sessions, *, remembered_max: int = REMEMBERED_MAX) -> None:
         self._sessions = sessions
         self._remembered_max = remembered_max
-        self._known: dict[Key, tuple[str, Labels]] = {}
+        self._known: dict[Key, Series] = {}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
         """Each label once, however many series have it."""
 
@@ -63,17 +64,15 @@ class Selecting:
             told = await self._told(found, bounds)
             self._remember(told)
             # What came between both questions is found the next time.
-            keys = [key for key in keys if key in told]
-            known = [told[key] for key in keys]
-        joined: dict[Labels, tuple[str, list[Key]]] = {}
-        for key, one in zip(keys, known, strict=True):
-            assert one is not None
-            kind, labels = one
-            joined.setdefault(labels, (kind, []))[1].append(key)
-        return [
-            Series(labels=labels, kind=kind, keys=tuple(of))
-            for labels, (kind, of) in joined.items()
-        ]
+            known = [told.get(key) for key in keys]
+        joined: dict[Labels, Series] = {}
+        for one in known:
+            if one is None:
+                continue
+            first = joined.setdefault(one.labels, one)
+            if first is not one:
+                joined[one.labels] = replace(first, keys=first.keys + one.keys)
+        return list(joined.values())
 
     async def _keys(self, found: str, bounds: Limits) -> list[Key]:
         """Return the keys of the series, by rising metric and id."""
@@ -89,8 +88,8 @@ class Selecting:
             )
         return keys
 
-    async def _told(self, found: str, bounds: Limits) -> dict[Key, tuple[str, Labels]]:
-        """Return kinds and labels of the series."""
+    async def _told(self, found: str, bounds: Limits) -> dict[Key, Series]:
+        """Return the series, each id by itself."""
         answer = await self._sessions.query(
             f"SELECT metric, series_id, kind, labels {found}", "JSONCompactEachRow", bounds
         )
@@ -98,14 +97,14 @@ class Selecting:
         for line in answer.splitlines():
             metric, series, kind, labels = json.loads(line)
             name = tuple(self._pairs.setdefault(one, one) for one in sorted(labels.items()))
-            told[metric, series] = kind, name
+            told[metric, series] = Series(labels=name, kind=kind, keys=((metric, series),))
         return told
 
-    def _remember(self, told: dict[Key, tuple[str, Labels]]) -> None:
+    def _remember(self, told: dict[Key, Series]) -> None:
         if len(self._known) + len(told) > self._remembered_max:
             newest = [*self._known.items(), *told.items()][-self._remembered_max :]
             self._known = dict(newest)
-            self._pairs = {pair: pair for _, labels in self._known.values() for pair in labels}
+            self._pairs = {pair: pair for one in self._known.values() for pair in one.labels}
         else:
             self._known.update(told)
 
