@@ -28,8 +28,12 @@ from aerofusion.telemetry.v1 import (
 
 
 CALL_TIMEOUT_S = 30.0
-MESH_RULES = Path(__file__).parents[1] / "deploy" / "rules" / "mesh.yaml"
+_RULES = Path(__file__).parents[1] / "deploy" / "rules"
+MESH_RULES = _RULES / "mesh.yaml"
 """What is watched of the mesh itself."""
+
+MESH_OBJECTIVES = _RULES / "objectives.yaml"
+"""What the mesh promises, until somebody decides otherwise."""
 
 
 class Telemetry:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import grpc
 
+from aerofusion.telemetry.v1 import objective_service_pb2
+from meshctl.objectives import parse
 from meshctl.parts import services
 from meshctl.parts.part import Part, Send
 from meshctl.processes import Command
 from meshctl.site import Site
 from meshctl.sockets import telemetry_socket
-from meshctl.telemetry import MESH_RULES, Telemetry
+from meshctl.telemetry import CALL_TIMEOUT_S, MESH_OBJECTIVES, MESH_RULES, Telemetry
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 COMPILED_WITHIN_S = 240.0
@@ -69,13 +76,37 @@ def deadman(site: Site) -> Part:
 
 
 async def load_rules(site: Site, _send: Send) -> None:
-    """Have the mesh's own rules evaluated, as soon as telemetry's database is there."""
+    """Have the mesh's own rules evaluated and objectives kept, as soon as there is a database."""
     content = await asyncio.to_thread(MESH_RULES.read_text)
     while True:
         try:
             async with Telemetry(telemetry_socket(site.state.run)) as api:
                 await api.apply_rules(content, source=MESH_RULES.name, prune=True)
+                await promise(api, site.state.folder / "promised")
         except grpc.RpcError:
             await asyncio.sleep(AGAIN_S)
         else:
             await asyncio.Event().wait()
+
+
+async def promise(api: Telemetry, promised: Path) -> None:
+    """
+    Make the mesh's objectives, the first time only: what people make of them later stands.
+
+    Args:
+        promised: A file that says that it has been done.
+
+    """
+    if await asyncio.to_thread(promised.exists):
+        return
+    content = await asyncio.to_thread(MESH_OBJECTIVES.read_text)
+    for one in parse(content, MESH_OBJECTIVES.name):
+        request = objective_service_pb2.CreateObjectiveRequest(
+            objective_id=one.name.removeprefix("objectives/"), objective=one
+        )
+        try:
+            await api.objectives.CreateObjective(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise
+    await asyncio.to_thread(promised.touch)

@@ -65,7 +65,8 @@ def test_the_platforms_table_has_a_row_for_each_service(shown):
     assert rows["edge"]["requests_per_minute"] > 0
 
 
-def test_an_objective_is_applied_and_its_budget_read(mesh, shown):
+def test_an_objective_comes_with_the_mesh_is_applied_and_its_budget_read(mesh, shown):
+    until(lambda: shown("objectives", "show", "edge-availability"), "the mesh's own objective")
     mesh.meshctl("objectives", "apply", "-f", str(OBJECTIVES))
 
     def budgets():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from meshctl.parts.watching import promise
+from meshctl.telemetry import Telemetry
 from tests.contract.telemetry_alerts.reaching import FILE, is_firing, ready
 
 
@@ -94,3 +96,20 @@ async def test_who_is_told_is_shown_and_applied(running, dsn, meshctl, tmp_path)
         file.write_text('{"policies": [{"id": "default"}]}')
         bad = await meshctl("alerts", "routing", "apply", "-f", str(file), code=1)
         assert "routing.policies[0].steps" in bad
+
+
+async def test_what_the_mesh_promises_is_made_once_and_people_have_the_last_word(
+    running, dsn, meshctl, tmp_path
+):
+    promised = tmp_path / "promised"
+    async with running(dsn, unix_socket=tmp_path / "grpc.sock") as service:
+        await ready(service)
+        async with Telemetry(tmp_path / "grpc.sock") as api:
+            await promise(api, promised)
+            assert "edge-availability" in await meshctl("objectives", "list")
+            promised.unlink()  # As if the first start had ended in between.
+            await promise(api, promised)
+            await meshctl("objectives", "delete", "edge-availability")
+            await promise(api, promised)
+
+        assert "There are no objectives." in await meshctl("objectives", "list")
