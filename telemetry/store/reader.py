@@ -25,7 +25,7 @@ from telemetry.store.model import (
 )
 from telemetry.store.rolled import read_rollups, rolled_until
 from telemetry.store.samples import read_samples
-from telemetry.store.selecting import Selecting, label_of, where
+from telemetry.store.series import Selecting, label_of, where
 from telemetry.store.sessions import READ_BOUNDS, Sessions
 from telemetry.store.values import readable, readable_text
 
