@@ -132,7 +132,8 @@ class RollingSource(Protocol):
         Return the rows that samples in *span* come to, some series at a time.
 
         None: it is better answered from the samples. At either end of the span, and where roll-ups
-        aren't made yet, rows are made of samples there and then.
+        aren't made yet, rows are made of samples there and then. Those of some series are gone once
+        the next are asked for: their memory is used again.
 
         Raises:
             SamplesNeeded: While reading: they don't give the answer that samples give.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telemetry.promql import rolls
 from telemetry.promql.kernels import compiled
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from numpy.typing import NDArray
-
     from telemetry.promql.kernels import Bools, Ints
     from telemetry.promql.labels import Labels
     from telemetry.promql.source import Columns, Source, Span
     from telemetry.query.source import StoreSource
     from telemetry.store.model import Series
-    from telemetry.store.rolled import Found
+    from telemetry.store.rolled import Blocks
 
 NATIVE = "exponential"
 """The kind of series that have native histograms, which aren't rolled up."""
@@ -41,6 +40,13 @@ _ROWS_AT_ONCE = 2_000_000
 _AHEAD = 2
 
 _TIMES = ("first_ms", "last_ms")
+
+_Room = dict[str, NDArray[Any]]
+"""
+Memory for each column of a query's rows, used for those of some series and then of the next.
+
+To get it anew of the system each time cost more than to copy the rows to it.
+"""
 
 
 def rolled(store: StoreSource, samples: Source, span: Span) -> Iterator[Rows] | None:
@@ -119,7 +125,8 @@ def _chunks(
     each = max(1, sum((one.until_ms - one.after_ms) // one.step_ms for one in tables))
     size = max(1, _ROWS_AT_ONCE // each)
     parts = [series[i : i + size] for i in range(0, len(series), size)]
-    under_way: deque[tuple[Sequence[Series], Future[Found]]] = deque()
+    under_way: deque[tuple[Sequence[Series], Future[Blocks]]] = deque()
+    room: _Room = {}
     try:
         for part in parts:
             # Where several ids share their labels, only the times say which row is first.
@@ -128,45 +135,48 @@ def _chunks(
             reading = store.reader.read_rollups(part, tables, columns)
             under_way.append((part, asyncio.run_coroutine_threadsafe(reading, store.loop)))
             if len(under_way) > _AHEAD:
-                yield _rows(store, span, edges, under_way)
+                yield _rows(store, span, edges, under_way, room)
         while under_way:
-            yield _rows(store, span, edges, under_way)
+            yield _rows(store, span, edges, under_way, room)
     finally:
         for _, future in under_way:
             future.cancel()
     known = {one.labels for one in series}
     new = dict.fromkeys(one for edge in edges for one in edge.labels if one not in known)
     if new:
-        yield _joined(list(new), None, None, edges, span.columns)
+        yield _joined(list(new), None, None, edges, span.columns, room)
 
 
 def _rows(
     store: StoreSource,
     span: Span,
     edges: Sequence[_Edge],
-    under_way: deque[tuple[Sequence[Series], Future[Found]]],
+    under_way: deque[tuple[Sequence[Series], Future[Blocks]]],
+    room: _Room,
 ) -> Rows:
     part, future = under_way.popleft()
-    found = store.result(future)
+    blocks = store.result(future)
     owners = np.repeat(np.arange(len(part)), [len(one.keys) for one in part])
     ids = np.fromiter((key for one in part for _, key in one.keys), np.uint64)
     by_id = np.argsort(ids, kind="stable")
     several = owners if len(ids) > len(part) else None
     return _joined(
         [one.labels for one in part],
-        (found, ids[by_id], owners[by_id]),
+        (blocks, ids[by_id], owners[by_id]),
         several,
         edges,
         span.columns,
+        room,
     )
 
 
-def _joined(
+def _joined(  # noqa: PLR0917 - a part of the functions above
     labels: Sequence[Labels],
-    stored: tuple[Found, NDArray[np.uint64], Ints] | None,
+    stored: tuple[Blocks, NDArray[np.uint64], Ints] | None,
     several: Ints | None,
     edges: Sequence[_Edge],
     names: Sequence[str],
+    room: _Room,
     *,
     each: bool = False,
 ) -> Rows:
@@ -177,13 +187,14 @@ def _joined(
     size = 0
     if stored is not None:
         found, ids, of = stored
-        begin = _pieces(found, each=each or several is not None)
-        owners.append(of[np.searchsorted(ids, found.ids[begin])])
-        starts.append(begin)
-        lengths.append(np.diff(np.append(begin, found.end_ms.size)))
-        firsts.append(found.end_ms[begin])
-        blocks += found.blocks
-        size = found.end_ms.size
+        for block in found:  # A piece is of one block.
+            begin = _pieces(block, each=each or several is not None)
+            owners.append(of[np.searchsorted(ids, block["series_id"][begin])])
+            starts.append(size + begin)
+            lengths.append(np.diff(np.append(begin, block["end_ms"].size)))
+            firsts.append(block["end_ms"][begin])
+            size += block["end_ms"].size
+        blocks += found
     place = {one: i for i, one in enumerate(labels)}
     for edge in edges:
         here = np.array([place.get(one, -1) for one in edge.labels], np.int64)
@@ -198,37 +209,29 @@ def _joined(
     owner, first = np.concatenate(owners), np.concatenate(firsts)
     order = np.lexsort((first, owner))
     owner, length = owner[order], np.concatenate(lengths)[order]
-    columns = _in_order(blocks, names, np.concatenate(starts)[order], length)
+    columns = _in_order(blocks, names, np.concatenate(starts)[order], length, room)
     counts = np.zeros(len(labels), np.int64)
     np.add.at(counts, owner, length)
     offsets = offsets_of(counts)
     if several is not None:
         _check(columns, offsets)
     elif not each and not _rises(columns["end_ms"], offsets):
-        return _joined(labels, stored, several, edges, names, each=True)
+        return _joined(labels, stored, several, edges, names, room, each=True)
     return Rows(labels=labels, offsets=offsets, end_ms=columns["end_ms"], columns=columns)
 
 
-def _pieces(found: Found, *, each: bool) -> Ints:
+def _pieces(block: Mapping[str, NDArray[Any]], *, each: bool) -> Ints:
     """Return where runs of one series' rising rows begin; *each* row by itself if they mingle."""
-    if each:
-        return np.arange(found.end_ms.size)
-    begins = np.empty(found.end_ms.size, np.int64)
-    count, start = 0, 0
-    for block in found.blocks:  # A piece is of one block.
-        stop = start + block["end_ms"].size
-        count = _begin(found.ids, found.end_ms, start, stop, begins, count)
-        start = stop
-    return begins[:count]
+    begins = np.arange(block["end_ms"].size)
+    return begins if each else begins[: _begin(block["series_id"], block["end_ms"], begins)]
 
 
 @compiled
-def _begin(  # noqa: PLR0917 - numba's functions take positions
-    ids: NDArray[np.uint64], end_ms: Ints, start: int, stop: int, begins: Ints, count: int
-) -> int:
-    """Note where pieces of the rows `start:stop` begin; return how many there are by now."""
-    for i in range(start, stop):
-        if i > start and ids[i] == ids[i - 1]:
+def _begin(ids: NDArray[np.uint64], end_ms: Ints, begins: Ints) -> int:
+    """Note where pieces of rows begin; return how many there are."""
+    count = 0
+    for i in range(end_ms.size):
+        if i > 0 and ids[i] == ids[i - 1]:
             apart = end_ms[i] - end_ms[i - 1]
             # Between rows that don't follow one another, others may come that stand elsewhere.
             if apart == FINE_MS or (apart == COARSE_MS and end_ms[i] % COARSE_MS == 0):
@@ -276,7 +279,11 @@ def _within(offsets: Ints) -> Bools:
 
 
 def _in_order(
-    blocks: Sequence[Mapping[str, NDArray[Any]]], names: Sequence[str], start: Ints, length: Ints
+    blocks: Sequence[Mapping[str, NDArray[Any]]],
+    names: Sequence[str],
+    start: Ints,
+    length: Ints,
+    room: _Room,
 ) -> dict[str, NDArray[Any]]:
     """Put pieces one behind the other, each of them of one block; starts count through all blocks."""
     at = np.cumsum(length) - length
@@ -291,11 +298,18 @@ def _in_order(
     ]
     columns = {}
     for name in names:
-        out = np.empty(int(length.sum()), blocks[0][name].dtype)
+        out = _taken(room, name, int(length.sum()), blocks[0][name].dtype)
         for block, starts, lengths, places in pieces:
             _copy(block[name], starts, lengths, places, out)
         columns[name] = out
     return columns
+
+
+def _taken(room: _Room, name: str, size: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Return memory of *room* for so many values."""
+    if name not in room or room[name].size < size:
+        room[name] = np.empty(size, kind)
+    return room[name][:size]
 
 
 @compiled
@@ -312,8 +326,11 @@ def _copy(
 def warm() -> None:
     """Have compiled what puts rows together."""
     here = np.zeros(1, np.int64)
-    _begin(np.zeros(1, np.uint64), here, 0, 1, np.zeros(1, np.int64), 0)
     _rises(here, np.array([0, 1]))
+    read = {"series_id": np.zeros(1, np.uint64), "end_ms": np.zeros(1, np.int64)}
+    for column in read.values():
+        column.setflags(write=False)
+    _pieces(read, each=False)
     for kind in (np.int64, np.float64):
         block = np.zeros(1, kind)
         block.setflags(write=False)

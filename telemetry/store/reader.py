@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from telemetry.store.cardinality import Cardinality
     from telemetry.store.histograms import HistogramSamples, StoredExemplar
     from telemetry.store.model import Limits, Matcher, Samples, Series
-    from telemetry.store.rolled import Found, Stretch
+    from telemetry.store.rolled import Blocks, Stretch
 
 LOG_COLUMNS = (
     "toUnixTimestamp64Nano(time), service, instance, severity, severity_text, event, body,"
@@ -110,7 +110,7 @@ class Reader:
 
     async def read_rollups(
         self, series: Sequence[Series], spans: Sequence[Stretch], columns: Sequence[str]
-    ) -> Found:
+    ) -> Blocks:
         """Return *columns* of what *series* come to in *spans*; see `rollups`."""
         return await read_rollups(self._sessions, series, spans, columns)
 

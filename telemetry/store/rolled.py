@@ -4,20 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from telemetry.store.model import Limits
 from telemetry.store.rollups import FINE_MS, FORMAT, TABLES
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    import pyarrow as pa
 
     from telemetry.store.model import Series
     from telemetry.store.sessions import Sessions
@@ -27,6 +26,9 @@ _BOUNDS = Limits(rows_max=50_000_000, memory_bytes_max=1_500_000_000, block_rows
 
 _WHOLE = frozenset({"first_ms", "last_ms", "count", "resets", "ended"})
 """Columns of whole numbers; the others are floats."""
+
+_SQL = {"ended": "toInt64(ended) AS ended"}
+"""What of a column is read, if not the column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,22 +42,13 @@ class Stretch:
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """
-    Roll-ups as they were read.
+Blocks = Sequence[Mapping[str, NDArray[Any]]]
+"""
+Roll-ups as they were read: `series_id`, `end_ms` and the columns, one block behind the other.
 
-    Rows of one series id and table stand together but for a few cuts, each piece by rising time.
-    """
-
-    ids: NDArray[np.uint64]
-    end_ms: NDArray[np.int64]
-    blocks: Sequence[Mapping[str, NDArray[Any]]]
-    """
-    `end_ms` and the columns, as they came: one block behind the other.
-
-    Whole they would be copied for nothing. They can't be written to.
-    """
+Rows of one series id and table stand together but for a few cuts, each piece by rising time.
+Whole they would be copied for nothing. They can't be written to.
+"""
 
 
 async def rolled_until(sessions: Sessions, series: Sequence[Series]) -> int:
@@ -83,20 +76,18 @@ async def rolled_until(sessions: Sessions, series: Sequence[Series]) -> int:
 
 async def read_rollups(
     sessions: Sessions, series: Sequence[Series], spans: Sequence[Stretch], columns: Sequence[str]
-) -> Found:
+) -> Blocks:
     """Return *columns* of the roll-ups of *series* in *spans*, which don't overlap."""
     keys = [key for one in series for key in one.keys]
     names = [*dict.fromkeys(columns)]
     spans = [one for one in spans if one.until_ms > one.after_ms]
     if not keys or not spans:
-        return _found((), names)
+        return [_nothing(names)]
     wanted = (
         f"metric IN ({','.join(map(str, sorted({metric for metric, _ in keys})))})"
         f" AND series_id IN ({','.join(str(one) for _, one in keys)})"
     )
-    selected = ", ".join(
-        f"{'toInt64' if name in _WHOLE else 'toFloat64'}({name}) AS {name}_" for name in names
-    )
+    selected = ", ".join(_SQL.get(name, name) for name in names)
     answer = await sessions.batches(
         "SELECT * FROM ("
         + " UNION ALL ".join(
@@ -107,25 +98,21 @@ async def read_rollups(
         + ")",
         _BOUNDS,
     )
-    return _found(answer, names)
+    return [_nothing(names), *(_block(batch, names) for batch in answer)]
 
 
-def _found(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Found:
-    ids, blocks = [np.zeros(0, np.uint64)], [_nothing(names)]
-    for batch in batches:
-        ids.append(batch.column("series_id").to_numpy())
-        columns = {name: batch.column(f"{name}_").to_numpy() for name in names}
-        blocks.append({"end_ms": batch.column("end_ms").to_numpy(), **columns})
-    return Found(
-        ids=np.concatenate(ids),
-        end_ms=np.concatenate([block["end_ms"] for block in blocks]),
-        blocks=blocks,
-    )
+def _block(batch: pa.RecordBatch, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    block = {name: batch.column(name).to_numpy() for name in ("series_id", "end_ms", *names)}
+    # Counts are unsigned in the tables; to have them converted there took a tenth of the reading.
+    return block | {name: block[name].view(np.int64) for name in names if name in _WHOLE}
 
 
 def _nothing(names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """Return a block without rows: whatever is found, the columns have their types."""
-    block: dict[str, NDArray[Any]] = {"end_ms": np.zeros(0, np.int64)}
+    block: dict[str, NDArray[Any]] = {
+        "series_id": np.zeros(0, np.uint64),
+        "end_ms": np.zeros(0, np.int64),
+    }
     for name in names:
         block[name] = np.zeros(0, np.int64 if name in _WHOLE else np.float64)
     for column in block.values():

@@ -62,12 +62,11 @@ def expected(samples, step_ms):
 
 async def rolled(sessions, step_ms, columns=COLUMNS):
     span = Stretch(step_ms=step_ms, after_ms=0, until_ms=2**50)
-    found = await read_rollups(sessions, [SERIES], [span], columns)
-    rows = zip(
-        *(np.concatenate([block[name] for block in found.blocks]).tolist() for name in columns),
-        strict=True,
+    blocks = await read_rollups(sessions, [SERIES], [span], columns)
+    ends, *rows = (
+        np.concatenate([block[name] for block in blocks]).tolist() for name in ("end_ms", *columns)
     )
-    return dict(zip(found.end_ms.tolist(), map(list, rows), strict=True))
+    return dict(zip(ends, map(list, zip(*rows, strict=True)), strict=True))
 
 
 @pytest.mark.parametrize("seed", range(3))
