@@ -156,6 +156,21 @@ def fold_groups(
 
 
 @compiled
+def _add(values: Floats, present: Bools, total: Floats, c: Floats, count: Floats) -> None:
+    """Add a series to its group's sums, as `kahan` does; without branches, so it is fast."""
+    for t in range(values.size):
+        x, before, lost, n, there = values[t], total[t], c[t], count[t], present[t]
+        after = before + x
+        larger = abs(before) >= abs(x)
+        rest = ((before if larger else x) - after) + (x if larger else before)
+        rest = 0.0 if abs(after) == math.inf else lost + rest
+        begun = there & (n > 0.0)
+        total[t] = after if begun else (x if there else before)
+        c[t] = rest if begun else lost
+        count[t] = n + there
+
+
+@compiled
 def _fold_steps(  # noqa: PLR0917 - numba's functions take positions
     fold: int,
     values: Floats,
@@ -171,6 +186,10 @@ def _fold_steps(  # noqa: PLR0917 - numba's functions take positions
 ) -> None:
     for s in range(values.shape[0]):
         g = group[s]
+        if fold == 0:
+            row, there = values[s, first:stop], present[s, first:stop]
+            _add(row, there, total[g, first:stop], c[g, first:stop], count[g, first:stop])
+            continue
         for t in range(first, stop):
             if not present[s, t]:
                 continue
@@ -179,8 +198,6 @@ def _fold_steps(  # noqa: PLR0917 - numba's functions take positions
             count[g, t] = n
             if n == 1.0 and fold <= 3:
                 total[g, t] = x
-            elif fold == 0:
-                total[g, t], c[g, t] = kahan(x, total[g, t], c[g, t])
             elif fold == 2:
                 if total[g, t] > x or math.isnan(total[g, t]):
                     total[g, t] = x
