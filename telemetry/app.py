@@ -37,7 +37,7 @@ from telemetry.intake.ledger import Ledger
 from telemetry.intake.own import in_process
 from telemetry.intake.scraper import Scraper, read_targets
 from telemetry.intake.service import serve_otlp
-from telemetry.load import deltas
+from telemetry.load import deltas, span_rows
 from telemetry.load.decimals import Decimals
 from telemetry.load.loader import Loader
 from telemetry.load.numbering import continue_numbers
@@ -332,6 +332,7 @@ async def _warm_rest(scanner: Scanner) -> None:
     await compile_rest()
     await asyncio.to_thread(scanner.warm_rest)
     await asyncio.to_thread(deltas.warm)
+    await asyncio.to_thread(span_rows.warm)
 
 
 async def _settle(task: asyncio.Future[None]) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from telemetry.head.warming import warm as warm_head
-from telemetry.load import deltas
+from telemetry.load import deltas, span_rows
 from telemetry.load.decimals import Decimals
 from telemetry.map.edges import Edges
 from telemetry.promql.warm import warm as warm_queries
@@ -51,6 +51,7 @@ def rare_requests() -> None:
     """Compile or load what the other requests need."""
     Scanner().warm_rest()
     deltas.warm()
+    span_rows.warm()
 
 
 def rare_queries() -> None:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from meshkit.errors import FailedPrecondition, InvalidInput
+from telemetry.load import span_rows
 from telemetry.load.decimals import Decimals
 from telemetry.load.deltas import Deltas, has_deltas
 from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
-from telemetry.scan.shapes import AS_ROWS
+from telemetry.scan.shapes import AS_ROWS, Signal
 from telemetry.store.engine import StoreFailed
 
 
@@ -50,6 +51,7 @@ OF_THE_DATA = frozenset(
 """ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
 
 _MEMORY_LIMIT = 241
+_NO_SPACE = 243
 _JUDGED_BYTES = 1 << 20
 """Requests of so many bytes are judged together; their series are known to those after them."""
 
@@ -158,6 +160,7 @@ class Loader:
         segment.rows = sum(scan.rows for scan in scans if scan)
         batches = [scan.batch for scan in scans if scan and scan.batch]
         segment.batches = batches if len(batches) == len(scans) else None
+        segment.judged = None not in scans
         found = await self._count(segment)
         log.info(
             "segment_left",
@@ -281,7 +284,20 @@ class Loader:
         return batches
 
     async def _insert(self, segment: Segment) -> int:
+        if segment.signal is Signal.TRACES and segment.judged and span_rows.ready():
+            return await self._insert_spans(segment)
         return await self._sessions.load(insert(segment.signal, segment.number, segment.path))
+
+    async def _insert_spans(self, segment: Segment) -> int:
+        path = span_rows.beside(segment.path)
+        try:
+            try:
+                await asyncio.to_thread(span_rows.write, segment.path, path)
+            except OSError as error:  # Waited for, like a disk that is full for ClickHouse.
+                raise StoreFailed(_NO_SPACE, str(error)) from error
+            return await self._sessions.load(span_rows.load_of(path, segment.number))
+        finally:
+            path.unlink(missing_ok=True)
 
     async def _salvage(self, segment: Segment) -> int:
         """Load every record of *segment* that can be loaded, quarantine the others."""

@@ -39,6 +39,9 @@ class Segment:
 
     batch_bytes: int = 0
 
+    judged: bool = True
+    """Whether today's scanner let all of its records in; an older one's may differ."""
+
 
 class Numbers:
     """Hands out segment numbers, rising, over all starts."""

@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-_FOLDERS = ("scan", "load", "head")
+_FOLDERS = ("scan", "load", "head", "map")
 """Folders of telemetry with functions that are compiled by `telemetry.scan.wire`."""
 
-_COMPILED = (*_FOLDERS, "map", "promql")
+_COMPILED = (*_FOLDERS, "promql")
 """All folders with functions that are compiled."""
 
 _STAMP = "compiled.stamp"

@@ -16,6 +16,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import raw_memcpy
 from numba.extending import intrinsic
 
 from telemetry.scan.shapes import (
@@ -84,6 +85,12 @@ def bare(function: F) -> F:
     return cast("F", numba.njit(**options)(function))
 
 
+def inlined(function: F) -> F:
+    """Compile *function*, a `bare` one, into its callers: a call would cost more than it does."""
+    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "forceinline": True}
+    return cast("F", numba.njit(**options)(function))
+
+
 _in_code: Any = intrinsic
 """An intrinsic is called without its first argument, which its own types don't say."""
 
@@ -108,6 +115,27 @@ def _bits_of(_context: Any, _number: Any) -> Any:
     return types.uint64(types.float64), cast_it
 
 
+@_in_code  # type: ignore[untyped-decorator]
+def _move(_context: Any, to: Any, _at: Any, data: Any, _start: Any, _size: Any) -> Any:
+    """Copy bytes of one array into another, in compiled code; a loop is compiled into far more."""
+
+    def copy_them(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target = context.make_array(signature.args[0])(context, builder, args[0])
+        source = context.make_array(signature.args[2])(context, builder, args[2])
+        begin, first = builder.gep(target.data, [args[1]]), builder.gep(source.data, [args[3]])
+        raw_memcpy(builder, begin, first, args[4], 1)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    whole = types.int64
+    return types.void(to, whole, data, whole, whole), copy_them
+
+
+@bare
+def copy(to: Bytes, at: int, data: Bytes, start: int, stop: int) -> None:
+    """Put `data[start:stop]` into another array, from *at* on."""
+    _move(to, at, data, start, stop - start)
+
+
 @bare
 def as_float(bits: np.uint64) -> float:
     """Return the float whose bits these are."""
@@ -122,7 +150,7 @@ def as_bits(number: float) -> np.uint64:
     return bits
 
 
-@bare
+@inlined
 def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     """Return the varint at *at* and where it ends; -1 if cut off, -2 if over 64 bits."""
     value = _U0
@@ -142,7 +170,7 @@ def varint(data: Bytes, at: int, end: int) -> tuple[np.uint64, int]:
     return value, -2
 
 
-@bare
+@inlined
 def _check_scalar(data: Bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
     """Return (fault, start, stop) of the payload of a field of type *wire* at *at*."""
     if wire == 0:
@@ -264,15 +292,20 @@ def check(
             at = stop
 
 
-@bare
+@inlined
 def field(data: Bytes, at: int, end: int) -> tuple[int, int, int]:
     """
     Return (number, start, stop) of the field at *at* of a checked message; it ends at *stop*.
 
     The payload of a varint is its own bytes, of a length-delimited field what it holds.
     """
+    number: Any = np.int64(data[np.uint64(at)])
+    if number & 0x87 == 2 and at + 1 < end:  # Most are: a short tag, and a short length.
+        length: Any = np.int64(data[np.uint64(at + 1)])
+        if length < 0x80:
+            return number >> 3, at + 2, at + 2 + length
     tag, start = varint(data, at, end)
-    number: Any = np.int64(tag >> np.uint64(3))
+    number = np.int64(tag >> np.uint64(3))
     wire: Any = np.int64(tag & np.uint64(7))
     _, start, stop = _check_scalar(data, start, end, wire)
     return number, start, stop

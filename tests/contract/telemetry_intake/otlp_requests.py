@@ -1,6 +1,7 @@
 """OTLP requests as bytes, holding every kind of thing that is loaded."""
 
 import random
+import struct
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -126,6 +127,68 @@ def traces(now_ns):
         span.links.add(trace_id=b"t" * 16, span_id=b"s")
         span.status.code = 2
     return request.SerializeToString()
+
+
+def many_spans(chance: random.Random, now_ns):
+    """Spans of several resources and scopes, with everything that one may have, or not."""
+    request = ExportTraceServiceRequest()
+    for _ in range(chance.randrange(1, 4)):
+        target = request.resource_spans.add()
+        if chance.random() < 0.8:
+            target.resource.attributes.add(key="service.name").value.string_value = "gate"
+            _some_values(chance, target.resource.attributes)
+        for _ in range(chance.randrange(3)):
+            scope = target.scope_spans.add()
+            if chance.random() < 0.5:
+                scope.scope.name = f"scope {chance.randrange(3)}"
+            for _ in range(chance.randrange(20)):
+                _some_span(chance, scope.spans.add(), now_ns)
+    return request.SerializeToString()
+
+
+def _some_span(chance, span, now_ns):
+    span.trace_id, span.span_id = (
+        chance.randbytes(16),
+        chance.randbytes(chance.choice([8, 8, 8, 7])),
+    )
+    span.parent_span_id = chance.randbytes(chance.choice([0, 8, 9]))
+    span.start_time_unix_nano = chance.choice([0, 5, now_ns, now_ns - 1, now_ns - 10**9])
+    span.end_time_unix_nano = chance.choice([0, now_ns, now_ns + 5, 2**64 - 1])
+    span.name = "n" * chance.choice([0, 1, 127, 128, 20_000])
+    span.kind, span.status.code = chance.randrange(-2, 9), chance.randrange(-2, 5)
+    span.status.message, span.trace_state = chance.choice(["", "no"]), chance.choice(["", "a=b"])
+    _some_values(chance, span.attributes)
+    for _ in range(chance.choice([0, 0, 1, 3])):
+        at = chance.choice([0, now_ns, 2**63 - 1, 2**63])
+        event = span.events.add(time_unix_nano=at, name=f"event {chance.randrange(3)}")
+        _some_values(chance, event.attributes)
+    for _ in range(chance.choice([0, 0, 1, 2])):
+        sizes = chance.choice([(16, 8), (15, 8), (16, 0)])
+        ids = [chance.randbytes(size) for size in sizes]
+        span.links.add(trace_id=ids[0], span_id=ids[1])
+
+
+def _some_values(chance, attributes):
+    for _ in range(chance.randrange(5)):
+        value = attributes.add(key=f"key {chance.randrange(9)}").value
+        match chance.randrange(8):
+            case 0:
+                value.int_value = chance.choice([0, -1, 9, 10, 2**63 - 1, -(2**63)])
+            case 1:
+                (value.double_value,) = struct.unpack("<d", chance.randbytes(8))
+            case 2:
+                digits, exponent = chance.randrange(-(10**6), 10**6), chance.randrange(-12, 26)
+                value.double_value = digits * 10.0**exponent
+            case 3:
+                value.bytes_value = chance.randbytes(chance.randrange(7))
+            case 4:
+                value.array_value.values.add().int_value = 1
+            case 5:
+                value.kvlist_value.values.add(key="k").value.double_value = 1.5
+            case 6:
+                value.bool_value = chance.random() < 0.5
+            case 7:
+                value.string_value = "é" * chance.choice([0, 1, 63, 64, 9_000])
 
 
 REQUESTS = {Signal.METRICS: metrics, Signal.LOGS: logs, Signal.TRACES: traces}

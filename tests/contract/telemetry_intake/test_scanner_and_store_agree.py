@@ -1,5 +1,7 @@
 """What the scanner lets in, ClickHouse loads: the same rows, the same series, the same values."""
 
+# ruff: noqa: S608 - numbers
+
 import contextlib
 import json
 import math
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from meshkit.errors import InvalidInput
+from telemetry.load import span_rows
 from telemetry.load.rows import Rows, joined, write
 from telemetry.load.statements import insert
 from telemetry.log.records import seal
@@ -116,6 +119,40 @@ async def test_mutants_that_are_let_in_load_whole(signal, load):
 
     assert MUTANTS // 20 < len(let_in) < MUTANTS
     assert await load(signal, 1, let_in, now) == rows
+
+
+async def test_spans_are_loaded_as_clickhouse_itself_reads_them(sessions, tmp_path):
+    """Of whatever is let in: the file of columns makes the very rows that the log's bytes make."""
+    now = time.time_ns()
+    chance = random.Random(6)
+    scanner = Scanner()
+    requests = [otlp_requests.many_spans(chance, now) for _ in range(40)]
+    mutants = [
+        otlp_requests.mutated(chance, chance.choice([*requests[:4], otlp_requests.traces(now)]))
+        for _ in range(MUTANTS)
+    ]
+    for mutant in mutants:
+        with contextlib.suppress(InvalidInput):
+            scanner.judge(Signal.TRACES, mutant, now)
+            requests.append(mutant)
+    segment = tmp_path / "segment.pb"
+    segment.write_bytes(b"".join(seal(one, chance.choice(["", "lounge"]), now) for one in requests))
+    columns = span_rows.beside(segment)
+    span_rows.write(segment, columns)
+
+    wanted = await sessions.load(insert(Signal.TRACES, 1, segment))
+    rows = await sessions.load(span_rows.load_of(columns, 2))
+
+    assert rows == wanted > 500
+    assert len(requests) > 40 + MUTANTS // 20
+    by_bytes, by_columns = [
+        await sessions.query(
+            f"SELECT * EXCEPT segment FROM spans WHERE segment = {number} ORDER BY _part_offset",
+            "RowBinary",
+        )
+        for number in (1, 2)
+    ]
+    assert by_columns == by_bytes
 
 
 async def test_hashes_are_clickhouses(sessions):

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from telemetry.load import span_rows
 from telemetry.load.decimals import Decimals
 from telemetry.load.rows import joined, write
+from telemetry.log.records import seal
 from telemetry.scan.exposition_described import Header, sealed
 from telemetry.scan.scanner import Scanner
 from telemetry.scan.shapes import Signal
@@ -47,6 +49,10 @@ def lines_for(signal, request, tmp_path):
         scan = scanner.judge(signal, request, now)
         if scan.batch is not None:
             write(joined([scan.batch]), tmp_path / "segment.pb", decimals)
+        if signal is Signal.TRACES:
+            segment = tmp_path / "segment.pb"
+            segment.write_bytes(seal(request, "", now))
+            span_rows.write(segment, span_rows.beside(segment))
     return scan.rows, lines[0]
 
 
