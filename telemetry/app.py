@@ -252,7 +252,7 @@ async def open_pipeline(
     folder = settings.state_dir / "log"
     await continue_numbers(folder, sessions)
     ledger = Ledger()
-    catalog = SeriesCatalog(sessions, scanner)
+    catalog = SeriesCatalog(sessions, scanner, folder)
     await catalog.read_known()
     loaded = Loaded()
     writer = LogWriter(

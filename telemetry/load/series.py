@@ -1,5 +1,7 @@
 """The table of series: which are known, and those that wait to be written."""
 
+# ruff: noqa: S608 - names of our columns
+
 from __future__ import annotations
 
 import asyncio
@@ -9,17 +11,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from telemetry.store.engine import Load
 from telemetry.store.model import Limits
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from telemetry.scan.described import NewSeries
     from telemetry.scan.scanner import Scanner
     from telemetry.store.sessions import Sessions
 
-_ROWS_PER_INSERT = 5_000
+_ROWS_PER_INSERT = 20_000
+_COLUMNS = {
+    "tenant": "String",
+    "name": "String",
+    "metric": "UInt64",
+    "series_id": "UInt64",
+    "labels": "Map(String, String)",
+    "kind": "String",
+    "unit": "String",
+    "description": "String",
+    "otlp_name": "String",
+    "delta": "Bool",
+}
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 _ALL_IDS = Limits(rows_read_max=10**12, rows_max=10**9, memory_bytes_max=4 * 10**9)
 
 
@@ -31,9 +48,12 @@ class SeriesCatalog:
     is of an unknown series.
     """
 
-    def __init__(self, sessions: Sessions, scanner: Scanner) -> None:
+    def __init__(self, sessions: Sessions, scanner: Scanner, folder: Path) -> None:
+        """*folder* holds the file that they are loaded from."""
         self._sessions = sessions
         self._scanner = scanner
+        self._path = folder / "series.part"
+        self._storing = asyncio.Lock()
         self._waiting: list[NewSeries] = []
         self.by_tenant: Counter[str] = Counter()
         """How many series each tenant has."""
@@ -55,9 +75,10 @@ class SeriesCatalog:
             self.by_tenant[tenant] += int(count)
             self.by_metric[tenant, int(metric)] += int(count)
 
-    def notice(self, series: Iterable[NewSeries]) -> None:
+    def notice(self, series: Sequence[NewSeries]) -> None:
         """Remember *series*, to be written; those known meanwhile are left out."""
-        new = [one for one in series if not self._scanner.is_known(one.series_id)]
+        known = self._scanner.are_known([one.series_id for one in series])
+        new = [one for one, is_known in zip(series, known, strict=True) if not is_known]
         if new:
             self._scanner.learn(one.series_id for one in new)
             self._waiting.extend(new)
@@ -73,18 +94,27 @@ class SeriesCatalog:
             StoreFailed: Not all were; the others still wait.
 
         """
-        while self._waiting:
-            rows = self._waiting[:_ROWS_PER_INSERT]
-            lines = await asyncio.to_thread(_lines, rows)
-            await self._sessions.execute(
-                "INSERT INTO series (tenant, name, metric, series_id, labels, kind, unit,"
-                f" description, otlp_name, delta) FORMAT JSONEachRow\n{lines}"
-            )
-            del self._waiting[: len(rows)]
+        # Text that is part of a statement takes ClickHouse twice as long as a file.
+        names = ", ".join(_COLUMNS)
+        load = Load(
+            into=f"series ({names})",
+            select=lambda source: f"SELECT {names} FROM {source}",
+            path=self._path,
+            format="JSONEachRow",
+            structure=", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items()),
+            settings={"max_insert_threads": 1},
+        )
+        async with self._storing:
+            while self._waiting:
+                rows = self._waiting[:_ROWS_PER_INSERT]
+                await asyncio.to_thread(_write, self._path, rows)
+                await self._sessions.load(load)
+                self._path.unlink()
+                del self._waiting[: len(rows)]
 
 
-def _lines(series: list[NewSeries]) -> str:
-    return "\n".join(json.dumps(_row(one), ensure_ascii=False) for one in series)
+def _write(path: Path, series: list[NewSeries]) -> None:
+    path.write_bytes("\n".join(_encode(_row(one)) for one in series).encode())
 
 
 def _row(series: NewSeries) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -28,12 +28,12 @@ OVERFLOW = "__overflow__"
 OVERFLOW_LABEL = "otel_metric_overflow"
 """Where every label is folded this one remains, as in OpenTelemetry's SDKs."""
 
-_ATTRIBUTES = {Kind.HISTOGRAM: 9, Kind.EXPONENTIAL: 1}
-"""Field number of a point's attributes; 7 for all others."""
+_SUFFIXES: dict[int, str] = {Part.SUM: "_sum", Part.COUNT: "_count", Part.BUCKET: "_bucket"}
+_BOUNDED: dict[int, str] = {Part.BUCKET: "le", Part.QUANTILE: "quantile"}
+"""The label that tells a part's bound."""
 
-_KINDS = {int(one): one for one in Kind}
-_PARTS = {int(one): one for one in Part}
-_SUFFIXES = {Part.SUM: "_sum", Part.COUNT: "_count", Part.BUCKET: "_bucket"}
+_KIND, _POINT, _POINT_END = int(New.KIND), int(New.POINT), int(New.POINT_END)
+_HISTOGRAM, _EXPONENTIAL = np.uint64(Kind.HISTOGRAM), np.uint64(Kind.EXPONENTIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,17 @@ class NewSeries:
     """Its labels as its sender writes them, without those of its resource."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """What series of one metric have in common."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    otlp_name: str
+
+
 def describe(
     request: bytes, data: Bytes, new: NDArray[np.uint64], tenant: str
 ) -> Iterator[NewSeries]:
@@ -68,41 +79,43 @@ def describe(
 
     """
     targets: dict[int, dict[str, str]] = {}
-    headers: dict[int, tuple[str, str, str]] = {}
-    texts: dict[bytes, tuple[str, str]] = {}
-    for row in new.tolist():
-        resource, start = row[New.RESOURCE], row[New.HEADER]
-        kind, part = _KINDS[row[New.KIND]], _PARTS[row[New.PART]]
+    headers: dict[tuple[int, int], _Header] = {}
+    texts = _Texts()
+    ends, places = attribute_places(data, new)
+    spans, at = places.tolist(), 0
+    for row, end in zip(new.tolist(), ends.tolist(), strict=True):
+        # Taken apart at once: a place asked for by its name takes as long as all of them.
+        (
+            series_id, metric, kind, part, bound, resource, resource_end,
+            header, header_end, _, _, flags, fold,
+        ) = row  # fmt: skip
         if resource not in targets:
             targets[resource] = names.target_labels(
-                _attributes(request, data, resource, row[New.RESOURCE_END], 1)
+                _attributes(request, data, resource, resource_end, 1)
             )
-        if start not in headers:
-            headers[start] = _header(request, data, start, row[New.HEADER_END])
-        otlp_name, description, unit = headers[start]
-        name = f"{names.metric_name(otlp_name, unit, kind)}{_SUFFIXES.get(part, '')}"
-        point = data[row[New.POINT] : row[New.POINT_END]]
-        places = attribute_places(point, _ATTRIBUTES.get(kind, 7)).tolist()
-        raw = request[row[New.POINT] : row[New.POINT_END]]
-        attributes = [_text(raw[begin:end], texts) for begin, end in places]
-        labels = names.labels_of(_folded(attributes, row[New.FOLD])) | targets[resource]
-        if row[New.FOLD] == FOLD_ALL:
+        if (header, part) not in headers:
+            headers[header, part] = _header(data[header:header_end], kind, part)
+        about = headers[header, part]
+        attributes = [texts[request[begin:stop]] for begin, stop in spans[at:end]]
+        at = end
+        labels = names.labels_of(_folded(attributes, fold)) | targets[resource]
+        if fold == FOLD_ALL:
             labels[OVERFLOW_LABEL] = "true"
-        if part in {Part.BUCKET, Part.QUANTILE}:
-            (bound,) = struct.unpack("<d", struct.pack("<Q", row[New.BOUND]))
-            labels["le" if part is Part.BUCKET else "quantile"] = names.number_text(bound)
-        labels["__name__"] = name
+        if part in _BOUNDED:
+            (number,) = struct.unpack("<d", struct.pack("<Q", bound))
+            labels[_BOUNDED[part]] = names.number_text(number)
+        labels["__name__"] = about.name
         yield NewSeries(
             tenant=tenant,
-            name=name,
-            metric=row[New.METRIC],
-            series_id=row[New.SERIES],
+            name=about.name,
+            metric=metric,
+            series_id=series_id,
             labels=dict(sorted(labels.items())),
-            kind=kind,
-            unit=unit,
-            description=description,
-            otlp_name=otlp_name,
-            delta=bool(row[New.FLAGS] & DELTA),
+            kind=about.kind,
+            unit=about.unit,
+            description=about.description,
+            otlp_name=about.otlp_name,
+            delta=bool(flags & DELTA),
             attributes=attributes,
         )
 
@@ -113,32 +126,48 @@ def key_hash(key: str) -> int:
     return int(xxhash64(data, 0, len(data)))
 
 
-def _text(attribute: bytes, known: dict[bytes, tuple[str, str]]) -> tuple[str, str]:
-    """Return key and value of a KeyValue as texts; a request repeats most of them."""
-    found = known.get(attribute)
-    if found is None:
+class _Texts(dict[bytes, tuple[str, str]]):
+    """Key and value of KeyValues as texts, by their bytes: a request repeats most of them."""
+
+    def __missing__(self, attribute: bytes) -> tuple[str, str]:
+        """Read one that wasn't asked for before."""
         one = KeyValue.FromString(attribute)
-        found = known[attribute] = one.key, names.value_text(one.value)
-    return found
+        found = self[attribute] = one.key, names.value_text(one.value)
+        return found
 
 
 @compiled
-def attribute_places(data: Bytes, number: int) -> NDArray[np.int64]:
-    """Return where the fields *number* of a message begin and end."""
+def attribute_places(
+    data: Bytes, new: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """
+    Return where the attributes of the points of *new* series of OTLP are.
+
+    First how many there are up to each series and with it, then the (begin, end) of each.
+    """
+    ends = np.zeros(new.shape[0], np.int64)
+    places = np.zeros((8 * new.shape[0], 2), np.int64)
     count = 0
-    at = 0
-    while at < data.shape[0]:
-        found, begin, at = field(data, at, data.shape[0])
-        count += found == number
-    places = np.zeros((count, 2), np.int64)
-    count = 0
-    at = 0
-    while at < data.shape[0]:
-        found, begin, at = field(data, at, data.shape[0])
-        if found == number:
+    for i in range(new.shape[0]):
+        number = 7
+        if new[i, _KIND] == _HISTOGRAM:
+            number = 9
+        elif new[i, _KIND] == _EXPONENTIAL:
+            number = 1
+        at: Any = np.int64(new[i, _POINT])
+        stop: Any = np.int64(new[i, _POINT_END])
+        while at < stop:
+            found, begin, at = field(data, at, stop)
+            if found != number:
+                continue
+            if count == places.shape[0]:
+                more = np.zeros((2 * count, 2), np.int64)
+                more[:count] = places
+                places = more
             places[count, 0], places[count, 1] = begin, at
             count += 1
-    return places
+        ends[i] = count
+    return ends, places[:count]
 
 
 def _folded(attributes: list[tuple[str, str]], fold: int) -> list[tuple[str, str]]:
@@ -166,11 +195,18 @@ def _attributes(request: bytes, data: Bytes, start: int, stop: int, number: int)
     ]
 
 
-def _header(request: bytes, data: Bytes, start: int, stop: int) -> tuple[str, str, str]:
-    """Return (name, description, unit) of a Metric."""
+def _header(metric: Bytes, kind: int, part: int) -> _Header:
+    """Read what holds for all series of a *metric* that are the same *part* of its points."""
     texts = {
-        number: request[begin:end].decode()
-        for number, begin, end in payloads(data, start, stop)
+        number: metric[begin:end].tobytes().decode()
+        for number, begin, end in payloads(metric, 0, len(metric))
         if number <= 3
     }
-    return texts.get(1, ""), texts.get(2, ""), texts.get(3, "")
+    otlp_name, unit = texts.get(1, ""), texts.get(3, "")
+    return _Header(
+        name=f"{names.metric_name(otlp_name, unit, Kind(kind))}{_SUFFIXES.get(part, '')}",
+        kind=Kind(kind),
+        unit=unit,
+        description=texts.get(2, ""),
+        otlp_name=otlp_name,
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from telemetry.scan.wire import bare, number32, number64
+from telemetry.scan.wire import bare, compiled, number32, number64
 
 
 if TYPE_CHECKING:
@@ -94,6 +94,15 @@ def find(table: NDArray[np.uint64], key: np.uint64) -> Any:
         if table[at] == np.uint64(0):
             return -1 - at
         at = (at + 1) & mask
+
+
+@compiled
+def find_all(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return whether each of *keys* is in the hash set *table*."""
+    found = np.empty(keys.shape[0], np.bool_)
+    for i in range(keys.shape[0]):
+        found[i] = find(table, keys[i]) >= 0
+    return found
 
 
 @bare

@@ -22,14 +22,14 @@ from telemetry.scan.exposition_described import (
     opened,
     sealed,
 )
-from telemetry.scan.hashing import find, insert_all, int_hash, xxhash64
+from telemetry.scan.hashing import find, find_all, insert_all, int_hash, xxhash64
 from telemetry.scan.metrics import list_metrics
 from telemetry.scan.points import scan_histograms, scan_numbers, scan_summaries
 from telemetry.scan.records import scan_records
 from telemetry.scan.remote import scan_remote_write, scan_remote_write_2
 from telemetry.scan.remote_described import BadLabels, describe_remote
 from telemetry.scan.shapes import AS_ROWS, Signal, shapes
-from telemetry.scan.sink import PLACES, REFUSE_NEW, Count, Filled, Kind, New, Place
+from telemetry.scan.sink import NEW_COLUMNS, PLACES, REFUSE_NEW, Count, Filled, Kind, New, Place
 from telemetry.scan.wire import Fault, check
 
 
@@ -140,9 +140,10 @@ class Scanner:
             over[at], fold[at] = group, key
         self._folds = (over, fold)
 
-    def is_known(self, series_id: int) -> bool:
-        """Whether the series is known."""
-        return bool(find(self._known, np.uint64(series_id)) >= 0)
+    def are_known(self, ids: Iterable[int]) -> list[bool]:
+        """Whether each of the series *ids* is known."""
+        known: list[bool] = find_all(self._known, np.fromiter(ids, np.uint64)).tolist()
+        return known
 
     def judge(
         self,
@@ -231,11 +232,11 @@ class Scanner:
         for signal in (Signal.METRICS, Signal.LOGS, Signal.TRACES):
             self.judge(signal, b"", 1)
         self._warm_points({Kind.GAUGE, Kind.HISTOGRAM, Kind.SUMMARY})
-        attribute_places(_EMPTY, 7)
+        attribute_places(_EMPTY, np.zeros((0, NEW_COLUMNS), np.uint64))
         self.learn([])
         self.fold({1: 1})
         self.fold({})
-        self.is_known(1)
+        self.are_known([1])
 
     def warm_rest(self) -> None:
         """Load or compile all the others, so that no sender waits for it. On a thread of its own."""
