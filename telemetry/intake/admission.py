@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from meshkit.errors import FailedPrecondition, Overloaded
+from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.log.segments import replace
 from telemetry.scan.described import key_hash
-from telemetry.scan.scanner import group_of
+from telemetry.scan.scanner import TooManyNew, group_of
 from telemetry.scan.sink import FOLD_ALL
 
 
@@ -145,6 +145,22 @@ class Admission:
         if scan.new_series and not self._has_room(tenant, len(scan.new_series)):
             scan = judged(refuse_new=True)
         return scan
+
+    def judge_known(
+        self, signal: Signal, request: bytes, received_ns: int, tenant: str
+    ) -> Scan | None:
+        """
+        Return what `judge` would, now and whatever is learnt meanwhile.
+
+        None: it can't be told without those before it. A tenant or a series isn't known, or the
+        request can't be read.
+        """
+        if tenant and tenant not in self._tenants:
+            return None
+        try:
+            return self._scanner.judge(signal, request, received_ns, tenant, new_max=0)
+        except (TooManyNew, InvalidInput):
+            return None
 
     def spend(self, tenant: str, items: int) -> None:
         """

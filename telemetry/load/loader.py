@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from meshkit.errors import FailedPrecondition, InvalidInput
 from telemetry.load import span_rows
 from telemetry.load.decimals import Decimals
 from telemetry.load.deltas import Deltas, has_deltas
+from telemetry.load.judging import Judging
 from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
@@ -28,7 +28,7 @@ from telemetry.store.engine import StoreFailed
 
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
     from telemetry.intake.admission import Admission
@@ -52,9 +52,6 @@ OF_THE_DATA = frozenset(
 
 _MEMORY_LIMIT = 241
 _NO_SPACE = 243
-_JUDGED_BYTES = 1 << 20
-"""Requests of so many bytes are judged together; their series are known to those after them."""
-
 _RETRY_FIRST_S = 0.5
 _RETRY_MOST_S = 30.0
 
@@ -89,7 +86,7 @@ class Loader:
         self._writer = writer
         self._folder = folder
         self._quarantine = folder / "quarantine"
-        self._admission = admission
+        self._judging = Judging(admission, catalog)
         self._catalog = catalog
         self._ledger = ledger
         self._deltas = Deltas(sessions)
@@ -149,7 +146,7 @@ class Loader:
 
     async def _reread(self, segment: Segment, *, newest: bool) -> _Reread:
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=newest)
-        scans = await self._judge_all(segment, mended)
+        scans = await self._judging.judge_all(segment.signal, mended)
         return _Reread(
             scans=scans, cut_bytes=mended.cut_bytes, quarantined_bytes=mended.quarantined_bytes
         )
@@ -273,7 +270,7 @@ class Loader:
         """Return the rows of the records of *segment*; what is no request is quarantined."""
         mended = await asyncio.to_thread(mend, segment, self._quarantine, newest=False)
         batches = []
-        scans = await self._judge_all(segment, mended)
+        scans = await self._judging.judge_all(segment.signal, mended)
         for record, scan in zip(mended.records, scans, strict=True):
             if scan is None:
                 keep(self._quarantine, segment, record, mended.data)
@@ -321,49 +318,12 @@ class Loader:
             first = await self._load_part(segment, mended, part[:half])
             return first + await self._load_part(segment, mended, part[half:])
         keep(self._quarantine, segment, part[0], mended.data)
-        (scan,) = await self._judge_some(segment, mended, part)
+        (scan,) = await self._judging.judge(segment.signal, mended, part)
         rows = scan.rows if scan else 0
         self._ledger.quarantined_rows[segment.signal] += rows
         self._ledger.quarantined_bytes += part[0].end - part[0].start
         log.error("record_quarantined", segment=segment.number, rows=rows)
         return 0
-
-    async def _judge_all(self, segment: Segment, mended: Mended) -> list[Scan | None]:
-        """Return what the records of *segment* hold, by their order; None: it is unreadable."""
-        scans: list[Scan | None] = []
-        part: list[Record] = []
-        size = 0
-        for record in mended.records:
-            part.append(record)
-            size += record.request_bytes
-            if size >= _JUDGED_BYTES:
-                scans += await self._judge_some(segment, mended, part)
-                part, size = [], 0
-        return scans + await self._judge_some(segment, mended, part)
-
-    async def _judge_some(
-        self, segment: Segment, mended: Mended, part: Sequence[Record]
-    ) -> list[Scan | None]:
-        scans = await asyncio.to_thread(self._judge_again, segment, mended, part)
-        for scan in scans:
-            if scan is not None:
-                self._catalog.notice(scan.new_series)
-        return scans
-
-    def _judge_again(
-        self, segment: Segment, mended: Mended, part: Sequence[Record]
-    ) -> list[Scan | None]:
-        scans: list[Scan | None] = []
-        for one in part:
-            request = mended.data[one.body : one.body + one.request_bytes]
-            try:
-                scan = self._admission.judge(segment.signal, request, one.received_ns, one.tenant)
-            except (InvalidInput, FailedPrecondition):
-                # An older scanner let it in. If it can't be loaded, it is quarantined.
-                scans.append(None)
-            else:
-                scans.append(scan)
-        return scans
 
     async def _count(self, segment: Segment) -> int:
         found = 0
