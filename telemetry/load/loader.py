@@ -24,7 +24,7 @@ from telemetry.load.rows import joined, write
 from telemetry.load.statements import TABLES, insert
 from telemetry.log.segments import Segment, keep, leftovers, mend
 from telemetry.scan.shapes import AS_ROWS, Signal
-from telemetry.store.engine import StoreFailed
+from telemetry.store.engine import StoreFailed, writing
 
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ OF_THE_DATA = frozenset(
 """ClickHouse's codes that say "these bytes", not "this disk" or "this server"."""
 
 _MEMORY_LIMIT = 241
-_NO_SPACE = 243
 _RETRY_FIRST_S = 0.5
 _RETRY_MOST_S = 30.0
 
@@ -256,7 +255,8 @@ class Loader:
         return rows
 
     async def _insert_rows(self, segment: Segment, rows: Rows) -> int:
-        files = await asyncio.to_thread(write, rows, segment.path, self._decimals)
+        with writing():
+            files = await asyncio.to_thread(write, rows, segment.path, self._decimals)
         try:
             loaded = 0
             for file in files:
@@ -288,10 +288,8 @@ class Loader:
     async def _insert_spans(self, segment: Segment) -> int:
         path = span_rows.beside(segment.path)
         try:
-            try:
+            with writing():
                 await asyncio.to_thread(span_rows.write, segment.path, path)
-            except OSError as error:  # Waited for, like a disk that is full for ClickHouse.
-                raise StoreFailed(_NO_SPACE, str(error)) from error
             return await self._sessions.load(span_rows.load_of(path, segment.number))
         finally:
             path.unlink(missing_ok=True)
@@ -305,14 +303,15 @@ class Loader:
         draft = segment.path.with_suffix(".part")
         if not part:
             return 0
-        draft.write_bytes(b"".join(mended.data[one.start : one.end] for one in part))
         try:
+            with writing():
+                draft.write_bytes(b"".join(mended.data[one.start : one.end] for one in part))
             return await self._sessions.load(insert(segment.signal, segment.number, draft))
         except StoreFailed as error:
             if error.code not in OF_THE_DATA:
                 raise
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         if len(part) > 1:
             half = len(part) // 2
             first = await self._load_part(segment, mended, part[:half])

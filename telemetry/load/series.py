@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from telemetry.store.engine import Load
+from telemetry.store.engine import Load, writing
 from telemetry.store.model import Limits
 
 
@@ -107,7 +107,8 @@ class SeriesCatalog:
         async with self._storing:
             while self._waiting:
                 rows = self._waiting[:_ROWS_PER_INSERT]
-                await asyncio.to_thread(_write, self._path, rows)
+                with writing():
+                    await asyncio.to_thread(_write, self._path, rows)
                 await self._sessions.load(load)
                 self._path.unlink()
                 del self._waiting[: len(rows)]

@@ -7,6 +7,7 @@ HTTP. The statements are the same; what differs is said here.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from importlib import resources
@@ -14,13 +15,16 @@ from typing import TYPE_CHECKING, Protocol
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
 NETWORK_ERROR = 210
 """ClickHouse's code for what never came to an answer."""
+
+NO_SPACE = 243
+"""... for a disk that is full."""
 
 _CODE = re.compile(r"Code: (\d+)\.")
 
@@ -31,6 +35,21 @@ class StoreFailed(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """
+    Have a file for a `Load` that can't be written be told of as ClickHouse tells of its own.
+
+    Raises:
+        StoreFailed: `NO_SPACE`.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(NO_SPACE, str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
