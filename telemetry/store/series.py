@@ -72,20 +72,17 @@ class Selecting:
             self._remember(told)
             # What came between both questions is found the next time.
             known = [told.get(key) for key in keys]
-        joined: dict[Labels, Series] = {}
+        joined: dict[Labels, list[Series]] = {}
         for one in known:
-            if one is None:
-                continue
-            first = joined.setdefault(one.labels, one)
-            if first is not one:
-                joined[one.labels] = replace(first, keys=first.keys + one.keys)
+            if one is not None:
+                joined.setdefault(one.labels, []).append(one)
         if len(keys) > _IDS_MAX or len(joined) > SERIES_MAX:
             raise InvalidInput(
                 "QUERY_TOO_EXPENSIVE",
                 "The matchers select too many series; add one.",
                 series_max=str(SERIES_MAX),
             )
-        return list(joined.values())
+        return [_one_of(alike) for alike in joined.values()]
 
     async def _keys(self, found: str, bounds: Limits) -> list[Key]:
         """Return the keys of the series, by rising metric and id."""
@@ -125,6 +122,13 @@ class Selecting:
             self._pairs = {pair: pair for one in self._known.values() for pair in one.labels}
         else:
             self._known.update(told)
+
+
+def _one_of(alike: list[Series]) -> Series:
+    """Return the series of which *alike* are the ids: thousands, if its sender starts anew often."""
+    if len(alike) == 1:
+        return alike[0]
+    return replace(alike[0], keys=tuple(key for one in alike for key in one.keys))
 
 
 def _labels(names: pa.ListArray, texts: pa.ListArray, shared: dict[Pair, Pair]) -> list[Labels]:
