@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -83,5 +84,10 @@ def peer_of(request: web.Request) -> SpiffeId:
     else:
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
-            return SpiffeId("operator", "local")
+            return _operator()
     raise Unauthenticated("PEER_IDENTITY_INVALID", "The peer has shown no certificate.")
+
+
+@cache
+def _operator() -> SpiffeId:
+    return SpiffeId("operator", "local")

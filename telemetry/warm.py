@@ -31,6 +31,7 @@ def main(words: list[str]) -> None:
         parts += [rare_queries, rare_requests]
     if words == ["beside"]:
         os.nice(10)
+    cache.drop_stale()  # Else one part would delete what the other has just compiled.
     processes = 1 if words == ["beside"] else 2
     # Each part in a process of its own: what compiles keeps its memory.
     with ProcessPoolExecutor(

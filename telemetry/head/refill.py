@@ -148,9 +148,9 @@ class Refill:
             return False
         return await asyncio.to_thread(
             self._head.fill,
-            np.ascontiguousarray(found["id"]),
-            np.ascontiguousarray(found["ts_ms"]),
-            np.ascontiguousarray(found["value"]),
+            found["id"].copy(),  # Writable, whatever there is: compiled for nothing else.
+            found["ts_ms"].copy(),
+            found["value"].copy(),
         )
 
     async def _name(self) -> bool:

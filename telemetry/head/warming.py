@@ -16,9 +16,7 @@ def warm() -> None:
     one = np.ones(1, np.int64)
     head.name((1, 1), "", ())
     head.take(Columns(ids=one.astype(np.uint64), ts_ms=one, values=np.ones(1)))
-    raw = np.ones(1, np.int64).tobytes()  # Read-only, as what the store answers.
-    ids, values = np.frombuffer(raw, np.uint64), np.frombuffer(raw, np.float64)
-    head.fill(ids, np.frombuffer(raw, np.int64), values)
+    head.fill(one.astype(np.uint64), one, np.ones(1))
     make_slots(2, make_slots(1))
     head.read("", ((),), 1, 1, series_max=1)
     for rate in ("", "rate"):

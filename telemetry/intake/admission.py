@@ -146,6 +146,10 @@ class Admission:
             scan = judged(refuse_new=True)
         return scan
 
+    def remember(self, scan: Scan) -> None:
+        """Have requests with the same labels as *scan*'s judged faster. On one thread."""
+        self._scanner.remember(scan)
+
     def judge_known(
         self, signal: Signal, request: bytes, received_ns: int, tenant: str
     ) -> Scan | None:

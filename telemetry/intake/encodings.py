@@ -7,10 +7,7 @@ import zlib
 import pyarrow as pa
 
 from meshkit.errors import InvalidInput
-
-
-_SNAPPY_RATIO_MAX = 64
-"""Snappy's format can't say more of fewer bytes; beyond it, the length told is a lie."""
+from telemetry.log import packing
 
 
 def unpacked(body: bytes, encoding: str, bytes_max: int) -> bytes:
@@ -21,7 +18,7 @@ def unpacked(body: bytes, encoding: str, bytes_max: int) -> bytes:
         InvalidInput: `UNKNOWN_ENCODING`, `MALFORMED_BODY`, `BODY_TOO_LARGE`.
 
     """
-    name = encoding.strip().lower()
+    name = _name(encoding)
     try:
         match name:
             case "" | "identity":
@@ -30,7 +27,7 @@ def unpacked(body: bytes, encoding: str, bytes_max: int) -> bytes:
                 content = _inflated(body, bytes_max)
             case "zstd":
                 content = _zstd(body, bytes_max)
-            case "snappy":
+            case _ if is_block(encoding):
                 content = _snappy(body, bytes_max)
             case _:
                 raise InvalidInput(
@@ -45,6 +42,11 @@ def unpacked(body: bytes, encoding: str, bytes_max: int) -> bytes:
     return content
 
 
+def is_block(encoding: str) -> bool:
+    """Whether *encoding* is snappy's, which our log keeps, too."""
+    return _name(encoding) == "snappy"
+
+
 def too_large(bytes_max: int) -> InvalidInput:
     """Return the error of a body that is larger than *bytes_max*."""
     return InvalidInput(
@@ -52,6 +54,10 @@ def too_large(bytes_max: int) -> InvalidInput:
         "The body is too large; send it in parts.",
         bytes_max=str(bytes_max),
     )
+
+
+def _name(encoding: str) -> str:
+    return encoding.strip().lower()
 
 
 def _inflated(body: bytes, bytes_max: int) -> bytes:
@@ -69,17 +75,6 @@ def _zstd(body: bytes, bytes_max: int) -> bytes:
 
 
 def _snappy(body: bytes, bytes_max: int) -> bytes:
-    """Return the content of a raw block: its length as a varint stands first."""
-    length = shift = 0
-    for byte in body[:5]:
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    else:
-        raise ValueError("no length")
-    if length > bytes_max:
+    if packing.length_of(body) > bytes_max:
         raise too_large(bytes_max)
-    if length > _SNAPPY_RATIO_MAX * len(body):
-        raise ValueError("its length is wrong")
-    return bytes(pa.decompress(body, decompressed_size=length, codec="snappy", asbytes=True))
+    return packing.unpacked(body)

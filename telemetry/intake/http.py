@@ -26,7 +26,7 @@ from meshkit.errors import (
 from meshkit.http import peer_of
 from telemetry.http.guard import SELF_GUARDED
 from telemetry.intake.answers import ANSWERS
-from telemetry.intake.encodings import too_large, unpacked
+from telemetry.intake.encodings import is_block, too_large, unpacked
 from telemetry.intake.otlp_json import from_json, to_json
 from telemetry.intake.tenants import TENANT_HEADER, tenant_of
 from telemetry.scan.shapes import Signal
@@ -97,7 +97,7 @@ class HttpIntake:
             self._check(request)
             if not as_json and request.content_type != PROTOBUF:
                 raise InvalidInput("UNKNOWN_CONTENT", f"Send {PROTOBUF} or {JSON}.")
-            body = await self._body(request, request.headers.get("Content-Encoding", ""))
+            _, body = await self._body(request, "")
             if as_json:
                 body = await asyncio.to_thread(from_json, signal, body)
             accepted = await self._intake.accept(signal, body, _tenant(request))
@@ -112,8 +112,8 @@ class HttpIntake:
         try:
             self._check(request)
             signal = _message(request)
-            body = await self._body(request, request.headers.get("Content-Encoding", "snappy"))
-            accepted = await self._intake.accept(signal, body, _tenant(request))
+            block, body = await self._body(request, "snappy")
+            accepted = await self._intake.accept(signal, body, _tenant(request), block)
         except MeshError as error:
             refused = web.Response(text=f"{error.reason}: {error}\n")
             _tell(refused, error)
@@ -132,7 +132,9 @@ class HttpIntake:
                 "CALLER_NOT_ALLOWED", "This caller may not send telemetry.", service=peer.service
             )
 
-    async def _body(self, request: web.Request, encoding: str) -> bytes:
+    async def _body(self, request: web.Request, encoding: str) -> tuple[bytes | None, bytes]:
+        """Return the body of *request* as a block of snappy, if it came as one, and as it is without."""
+        encoding = request.headers.get("Content-Encoding", encoding)
         parts = []
         size = 0
         async for part in request.content.iter_any():
@@ -142,10 +144,11 @@ class HttpIntake:
             parts.append(part)
         body = b"".join(parts)
         if not encoding:
-            return body
+            return None, body
+        block = body if is_block(encoding) else None
         if size < _ON_THREAD_FROM:
-            return unpacked(body, encoding, self._bytes_max)
-        return await asyncio.to_thread(unpacked, body, encoding, self._bytes_max)
+            return block, unpacked(body, encoding, self._bytes_max)
+        return block, await asyncio.to_thread(unpacked, body, encoding, self._bytes_max)
 
 
 def _tenant(request: web.Request) -> str:

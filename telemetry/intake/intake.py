@@ -13,9 +13,10 @@ import numpy as np
 from meshkit.errors import FailedPrecondition, InvalidInput, Overloaded
 from telemetry.head.extract import whole
 from telemetry.intake.arrivals import Arrivals
+from telemetry.log.packing import packed
 from telemetry.log.records import seal
 from telemetry.scan.scanner import TooManyNew
-from telemetry.scan.shapes import Signal
+from telemetry.scan.shapes import AS_ROWS, Signal
 from telemetry.scan.sink import Sample
 
 
@@ -50,6 +51,26 @@ class Accepted:
 
     series: NDArray[np.uint64]
     """The series of each of those samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What came, from whom, and when."""
+
+    signal: Signal
+    request: bytes
+    tenant: str
+    received_ns: int
+    block: bytes | None
+
+    def record(self) -> bytes:
+        """Return its record; packed, unless ClickHouse reads it from the log itself."""
+        block = self.block
+        if block is None and self.signal in AS_ROWS:
+            block = packed(self.request)
+        if block is None:
+            return seal(self.request, self.tenant, self.received_ns)
+        return seal(block, self.tenant, self.received_ns, packed=True)
 
 
 class Intake:
@@ -87,9 +108,14 @@ class Intake:
         self.arrivals = Arrivals()
         self._clock = clock
 
-    async def accept(self, signal: Signal, request: bytes, tenant: str = "") -> Accepted:
+    async def accept(
+        self, signal: Signal, request: bytes, tenant: str = "", block: bytes | None = None
+    ) -> Accepted:
         """
         Take *request*; once this returns, what isn't refused is durable.
+
+        Args:
+            block: The request as a block of snappy, if that is how it came.
 
         Raises:
             InvalidInput: `MALFORMED_OTLP`, `MALFORMED_REMOTE_WRITE`; sending it again is useless.
@@ -98,22 +124,23 @@ class Intake:
                 again.
 
         """
-        received_ns = self._clock()
+        come = _Request(signal, request, tenant, self._clock(), block)
         try:
             try:
-                scan = await self._judge(signal, request, received_ns, tenant, new_max=0)
+                scan = await self._judge(come, new_max=0)
             except TooManyNew as new:
-                await self._wait_for_new(signal, request, tenant, new)
-                scan = await self._judge(signal, request, received_ns, tenant, new_max=None)
+                await self._wait_for_new(come, new)
+                scan = await self._judge(come, new_max=None)
         except (InvalidInput, FailedPrecondition):
             self._ledger.malformed[signal] += 1
             raise
         account = self._ledger.of(signal, tenant)
+        self._admission.remember(scan)
         account.received += scan.items
         try:
             self._admission.spend(tenant, scan.items)
             if scan.rows:
-                await self._store(signal, request, tenant, received_ns, scan)
+                await self._store(come, scan)
         except Overloaded as error:
             account.refused[error.reason] += scan.items
             raise
@@ -132,31 +159,34 @@ class Intake:
             series=scan.batch.samples[Sample.SERIES] if scan.batch else _NO_SERIES,
         )
 
-    async def _judge(
-        self, signal: Signal, request: bytes, received_ns: int, tenant: str, *, new_max: int | None
-    ) -> Scan:
+    async def _judge(self, come: _Request, *, new_max: int | None) -> Scan:
         judge = functools.partial(
-            self._admission.judge, signal, request, received_ns, tenant, new_max=new_max
+            self._admission.judge,
+            come.signal,
+            come.request,
+            come.received_ns,
+            come.tenant,
+            new_max=new_max,
         )
-        return judge() if len(request) < _ON_THREAD_FROM else await asyncio.to_thread(judge)
+        if len(come.request) < _ON_THREAD_FROM:
+            return judge()
+        return await asyncio.get_running_loop().run_in_executor(None, judge)
 
-    async def _wait_for_new(
-        self, signal: Signal, request: bytes, tenant: str, new: TooManyNew
-    ) -> None:
-        """Return when the new series of *request* may be taken; if they may not, it is accounted for."""
-        account = self._ledger.of(signal, tenant)
+    async def _wait_for_new(self, come: _Request, new: TooManyNew) -> None:
+        """Return when the new series of *come* may be taken; if they may not, it is accounted for."""
+        account = self._ledger.of(come.signal, come.tenant)
         try:
-            if self._pacing_bytes + len(request) > self._pacing_bytes_max:
+            if self._pacing_bytes + len(come.request) > self._pacing_bytes_max:
                 raise Overloaded(
                     "INTAKE_FULL", "Too many requests wait to be written; send it again."
                 )
-            wait_s = self._admission.wait_for_new(tenant, new.series)
+            wait_s = self._admission.wait_for_new(come.tenant, new.series)
             if wait_s:
-                self._pacing_bytes += len(request)
+                self._pacing_bytes += len(come.request)
                 try:
                     await asyncio.sleep(wait_s)
                 finally:
-                    self._pacing_bytes -= len(request)
+                    self._pacing_bytes -= len(come.request)
         except Overloaded as error:
             account.received += new.items
             account.refused[error.reason] += new.items
@@ -166,21 +196,19 @@ class Intake:
             account.refused["CALL_CANCELLED"] += new.items
             raise
 
-    async def _store(
-        self, signal: Signal, request: bytes, tenant: str, received_ns: int, scan: Scan
-    ) -> None:
-        self._catalog.notice(scan.new_series)
-        self._head.learn(scan.new_series)
-        record = seal(request, tenant, received_ns)
+    async def _store(self, come: _Request, scan: Scan) -> None:
+        if scan.new_series:
+            self._catalog.notice(scan.new_series)
+            self._head.learn(scan.new_series)
         try:
-            await self._log.append(signal, record, scan.rows, scan.batch)
+            await self._log.append(come.signal, come.record(), scan.rows, scan.batch)
         except asyncio.CancelledError:
             self._remember(scan.batch)
             raise
         self._remember(scan.batch)
-        if signal is Signal.TRACES and self._on_spans is not None:
-            self._on_spans(request, tenant, received_ns, scan.rows)
-        self._ledger.rows_logged[signal] += scan.rows
+        if come.signal is Signal.TRACES and self._on_spans is not None:
+            self._on_spans(come.request, come.tenant, come.received_ns, scan.rows)
+        self._ledger.rows_logged[come.signal] += scan.rows
 
     def _remember(self, batch: Batch | None) -> None:
         """Have queries find what has just become durable; deltas come from the loader, as sums."""

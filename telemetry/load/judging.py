@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from meshkit.errors import FailedPrecondition, InvalidInput
+from telemetry.log.records import request_of
 from telemetry.store.engine import StoreFailed
 
 
@@ -53,6 +54,7 @@ class Judging:
                     ahead.append(tasks.create_task(judged))
                 known = await ahead.popleft()
                 if known is not None:
+                    self._remember(known)
                     scans += known
                     continue
                 scans += await self.judge(signal, mended, part)
@@ -73,7 +75,12 @@ class Judging:
         for scan in scans:
             if scan is not None:
                 self._catalog.notice(scan.new_series)
+                self._remember([scan])
         return scans
+
+    def _remember(self, scans: Sequence[Scan]) -> None:
+        for scan in scans:
+            self._admission.remember(scan)
 
     def _judge_known(
         self, signal: Signal, mended: Mended, part: Sequence[Record]
@@ -81,7 +88,10 @@ class Judging:
         """Return what *part* holds, if that doesn't depend on what is learnt meanwhile."""
         scans = []
         for one in part:
-            request = _request(mended, one)
+            try:
+                request = request_of(mended.data, one)
+            except (ValueError, OSError):
+                return None
             scan = self._admission.judge_known(signal, request, one.received_ns, one.tenant)
             if scan is None:
                 return None
@@ -93,19 +103,15 @@ class Judging:
     ) -> list[Scan | None]:
         scans: list[Scan | None] = []
         for one in part:
-            request = _request(mended, one)
             try:
+                request = request_of(mended.data, one)
                 scan = self._admission.judge(signal, request, one.received_ns, one.tenant)
-            except (InvalidInput, FailedPrecondition):
+            except (InvalidInput, FailedPrecondition, ValueError, OSError):
                 # An older scanner let it in. If it can't be loaded, it is quarantined.
                 scans.append(None)
             else:
                 scans.append(scan)
         return scans
-
-
-def _request(mended: Mended, record: Record) -> bytes:
-    return mended.data[record.body : record.body + record.request_bytes]
 
 
 def _parts(records: Sequence[Record]) -> Iterator[list[Record]]:

@@ -2,14 +2,15 @@
 Records of the log: an OTLP request as it came, and fields that OTLP readers skip.
 
     length   varint     of all that follows
-    request  bytes      the client's
+    request  bytes      the client's; of metrics mostly a block of snappy, then there is a 15006
     15001    bytes      tenant
+    15006    varint     1: the request is packed
     15002    fixed64    when it was received, Unix nanoseconds
     15003    fixed32    how long the request is
     15004    fixed32    the length again
     15005    fixed32    CRC-32 of everything after the length up to this field
 
-So a file of records is a file of length-delimited OTLP requests. A torn, zeroed or flipped
+So a file of logs or traces is a file of length-delimited OTLP requests. A torn, zeroed or flipped
 record doesn't fit its CRC, and the next good one is found by its end: the last field's tag,
 and before it the length.
 """
@@ -20,6 +21,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from telemetry.log.packing import unpacked
 
 
 if TYPE_CHECKING:
@@ -42,8 +45,9 @@ _RECEIVED_TAG = _varint(15002 << 3 | 1)
 _REQUEST_TAG = _varint(15003 << 3 | 5)
 _LENGTH_TAG = _varint(15004 << 3 | 5)
 _CRC_TAG = _varint(15005 << 3 | 5)
+_PACKED = _varint(15006 << 3 | 0) + b"\x01"
 _TAIL = struct.Struct("<3sQ3sI3sI3sI")
-"""All fields but the tenant, which has no fixed size; their tags have 3 bytes each."""
+"""The fields at the end; their tags have 3 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,9 @@ class Record:
 
     end: int
     request_bytes: int
+    """As it stands in the file."""
+
+    packed: bool
     tenant: str
     received_ns: int
 
@@ -70,16 +77,29 @@ class Damage:
     end: int
 
 
-def seal(request: bytes, tenant: str, received_ns: int) -> bytes:
-    """Return the record of *request*."""
+def seal(request: bytes, tenant: str, received_ns: int, *, packed: bool = False) -> bytes:
+    """Return the record of *request*, which is a block of snappy if it is *packed*."""
     name = tenant.encode()
-    front = b"".join((request, _TENANT_TAG, _varint(len(name)), name))
+    mark = _PACKED if packed else b""
+    front = b"".join((request, _TENANT_TAG, _varint(len(name)), name, mark))
     length = len(front) + _TAIL.size
     tail = _TAIL.pack(
         _RECEIVED_TAG, received_ns, _REQUEST_TAG, len(request), _LENGTH_TAG, length, _CRC_TAG, 0
     )[: -len(_CRC_TAG) - 4]
     crc = struct.pack("<I", zlib.crc32(tail, zlib.crc32(front)))
     return b"".join((_varint(length), front, tail, _CRC_TAG, crc))
+
+
+def request_of(data: bytes, record: Record) -> bytes:
+    """
+    Return the request in a *record* of *data*, as its sender encoded it.
+
+    Raises:
+        ValueError, OSError: It isn't packed as its record says.
+
+    """
+    request = data[record.body : record.body + record.request_bytes]
+    return unpacked(request) if record.packed else request
 
 
 def read(data: bytes) -> Iterator[Record | Damage]:
@@ -110,13 +130,14 @@ def _record_at(data: bytes, start: int) -> Record | None:
         return None
     if zlib.crc32(memoryview(data)[body : end - len(_CRC_TAG) - 4]) != crc:
         return None
-    _, tenant = _read_varint(data, body + request_bytes + len(_TENANT_TAG))
+    length, tenant = _read_varint(data, body + request_bytes + len(_TENANT_TAG))
     return Record(
         start=start,
         body=body,
         end=end,
         request_bytes=request_bytes,
-        tenant=data[tenant : end - _TAIL.size].decode(),
+        packed=data.startswith(_PACKED, tenant + length),
+        tenant=data[tenant : tenant + length].decode(),
         received_ns=received_ns,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +91,7 @@ class LogWriter:
         self._batch_bytes = 0
         self._open: dict[Signal, _Open] = {}
         self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._close_now: list[asyncio.Future[None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")
 
@@ -149,12 +149,13 @@ class LogWriter:
         """
         try:
             while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._until_next_close()):
-                        await self._wake.wait()
+                await self._wake.wait()
                 self._wake.clear()
                 await self._step()
+                self._set_alarm()
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             for one in self._waiting:
                 one.done.cancel()
             self._thread.shutdown()  # A write under way ends first; it has the descriptor.
@@ -274,9 +275,13 @@ class LogWriter:
         else:
             one.segment.path.unlink()
 
-    def _until_next_close(self) -> float | None:
-        if not self._open:
-            return None
-        first = min(one.born for one in self._open.values())
-        age = self._limits.segment_age.total_seconds()
-        return max(0.0, first + age - time.monotonic())
+    def _set_alarm(self) -> None:
+        """Have the oldest open segment closed in time; an alarm that is set may come too early."""
+        if self._alarm is None and self._open:
+            first = min(one.born for one in self._open.values())
+            wait_s = first + self._limits.segment_age.total_seconds() - time.monotonic()
+            self._alarm = asyncio.get_running_loop().call_later(wait_s, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake.set()

@@ -16,162 +16,51 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from telemetry.scan.hashing import find, int_hash, xxhash64
-from telemetry.scan.points import in_time
-from telemetry.scan.remote_histograms import remote_histogram
-from telemetry.scan.sink import (
-    FOLD_ALL,
-    FOLDED,
-    FOLDED_MIX,
-    REFUSE_NEW,
-    Count,
-    Kind,
-    Part,
-    Place,
-    Sample,
-    emit,
-    fold_key,
-    note,
+from telemetry.scan.labels import KEYED_FROM, Column, add, key_of, recall
+from telemetry.scan.remote_series import (
+    folded_series,
+    is_name,
+    label_hash,
+    scan_sample,
+    scan_series,
+    time_of,
 )
-from telemetry.scan.wire import bare, compiled, field, number64, varint
+from telemetry.scan.sink import Count, Place, fold_key
+from telemetry.scan.wire import bare, check, compiled, end_of, field, varint
 
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from telemetry.scan.labels import Remembered
     from telemetry.scan.sink import Sink
-    from telemetry.scan.wire import Bytes
+    from telemetry.scan.wire import Bytes, Rules
 
-MS_MAX = 9_000_000_000_000
-"""Times beyond don't fit into nanoseconds."""
-
-_ITEMS, _ROWS, _TIME, _NO_NAME, _LABELS = (
-    int(one) for one in (Count.ITEMS, Count.ROWS, Count.TIME, Count.NO_NAME, Count.LABELS)
+_ITEMS, _LABELS = int(Count.ITEMS), int(Count.LABELS)
+_METRIC, _RECEIVED, _FLAGS, _FOLD = (
+    int(one) for one in (Place.METRIC, Place.RECEIVED, Place.FLAGS, Place.FOLD)
 )
-_FOLDED, _SERIES_LIMIT = int(Count.FOLDED), int(Count.SERIES_LIMIT)
-_FOLD_ALL, _FOLDED_FLAG, _REFUSE_NEW = np.uint64(FOLD_ALL), np.uint64(FOLDED), int(REFUSE_NEW)
-_METRIC, _KIND, _RESOURCE, _RESOURCE_END, _HEADER, _HEADER_END, _RECEIVED, _FLAGS, _FOLD = (
-    int(one) for one in list(Place)[:9]
+_LABELS_METRIC, _LABELS_SUM, _LABELS_KNOWN = (
+    int(one) for one in (Column.METRIC, Column.LABELS, Column.KNOWN)
 )
-_UNKNOWN = np.uint64(Kind.UNKNOWN)
-_WHOLE, _VALUE = int(Part.WHOLE), int(Sample.VALUE)
 _REMOTE = np.uint64(0x70726F6D65746865)
-_NAME = np.uint64(0x5F5F656D616E5F5F)
-"""`__name__` as a number."""
+_SERIES, _LABEL, _SAMPLE, _SAMPLE_VALUE, _SAMPLE_TIME = 0x0A, 0x0A, 0x12, 0x09, 0x10
+"""Tags of 1.0, as Prometheus writes them."""
 
 _U0 = np.uint64(0)
 
 
 @bare
-def _is_name(data: Bytes, start: int, stop: int) -> bool:
-    return stop - start == 8 and number64(data, start) == _NAME
-
-
-@bare
-def label_hash(name: np.uint64, value: np.uint64) -> np.uint64:
-    """Return what a label adds to its series' id."""
-    return int_hash(name + int_hash(value))
-
-
-@bare
-def time_of(ms: np.uint64) -> np.uint64:
-    """Return the nanoseconds of a remote write's *ms*; 1, which is refused, if it has none."""
-    number = np.int64(ms)
-    if number <= 0 or number > MS_MAX:
-        return np.uint64(1)
-    return np.uint64(number * 1_000_000)
-
-
-@bare
-def _sample(
-    data: Bytes, start: int, stop: int, series: np.uint64, since: np.uint64, sink: Sink
+def _known_samples(
+    data: Bytes, at: int, stop: int, metric: np.uint64, series: np.uint64, sink: Sink
 ) -> None:
-    """Scan a Sample: value 1, milliseconds 2, and in 2.0 since when it counts 3."""
-    value, ms = _U0, _U0
-    at = start
+    """Scan the samples of a known *series*; there is nothing else from *at* on."""
+    sink.place[_METRIC] = metric
+    sink.place[_FLAGS] = _U0
     while at < stop:
-        number, begin, at = field(data, at, stop)
-        if number == 1:
-            value = number64(data, begin)
-        elif number == 2:
-            ms, _ = varint(data, begin, at)
-        elif number == 3:
-            own, _ = varint(data, begin, at)
-            since = time_of(own)
-    time = time_of(ms)
-    if not in_time(time, sink.place[_RECEIVED]):
-        sink.counts[_TIME] += 1
-        return
-    row = emit(sink, series, time, since, sink.place[_FLAGS])
-    if row >= 0:
-        sink.samples[_VALUE, row] = value
-
-
-@bare
-def _series(
-    data: Bytes,
-    start: int,
-    stop: int,
-    metric: np.uint64,
-    named: bool,  # noqa: FBT001 - compiled
-    series: np.uint64,
-    folded: np.uint64,
-    histograms: int,
-    since: np.uint64,
-    sink: Sink,
-) -> None:
-    """
-    Scan the samples (field 2) and *histograms* of a TimeSeries whose labels are read.
-
-    Args:
-        folded: The series that it counts as where it isn't known; 0: itself.
-
-    """
-    place = sink.place
-    place[_METRIC] = metric
-    place[_KIND] = _UNKNOWN
-    place[_HEADER] = np.uint64(start)
-    place[_HEADER_END] = np.uint64(stop)
-    place[_FLAGS] = _U0
-    refused = False
-    if (folded != _U0 or place[_REFUSE_NEW] != _U0) and find(sink.known, series) < 0:
-        if folded != _U0:
-            series = folded
-            place[_FLAGS] = _FOLDED_FLAG
-        refused = place[_REFUSE_NEW] != _U0 and find(sink.known, series) < 0
-    noted = False
-    at = start
-    while at < stop:
-        number, begin, at = field(data, at, stop)
-        if number != 2 and number != histograms:
-            continue
+        _, begin, at = field(data, at, stop)
         sink.counts[_ITEMS] += 1
-        if not named:
-            sink.counts[_NO_NAME] += 1
-            continue
-        if refused:
-            sink.counts[_SERIES_LIMIT] += 1
-            continue
-        sink.counts[_FOLDED] += place[_FLAGS] == _FOLDED_FLAG
-        before = sink.filled[0] + sink.filled[2]
-        if number == 2:
-            _sample(data, begin, at, series, since, sink)
-        else:
-            remote_histogram(data, begin, at, series, since, sink)
-        if not noted and sink.filled[0] + sink.filled[2] > before:
-            noted = True
-            note(sink, series, _WHOLE, _U0, start, stop)
-
-
-@bare
-def _folded(
-    root: np.uint64, labels: np.uint64, metric: np.uint64, key: np.uint64, label: np.uint64
-) -> np.uint64:
-    """Return the series without the folded *label*, 0 if it hasn't it."""
-    if key == _FOLD_ALL:
-        return int_hash(root + (metric ^ FOLDED_MIX))
-    if label == _U0:
-        return _U0
-    return int_hash(root + labels - label + (FOLDED_MIX ^ key))
+        scan_sample(data, begin, at, series, _U0, sink)
 
 
 @bare
@@ -214,48 +103,129 @@ def _by_reference(
 
 
 @bare
-def scan_remote_write(data: Bytes, tenant: np.uint64, received: np.uint64, sink: Sink) -> None:
+def _labels_end(data: Bytes, at: int, stop: int) -> int:
+    """Return where the labels that begin a TimeSeries end; -1 if they can't be read."""
+    while at < stop and data[np.uint64(at)] == _LABEL:
+        length, begin = varint(data, at + 1, stop)
+        if begin < 0 or length > np.uint64(stop - begin):
+            return -1
+        at = begin + np.int64(length)  # type: ignore[assignment]  # numba's ints are int64
+    return at
+
+
+@bare
+def _are_samples(data: Bytes, at: int, stop: int) -> bool:
+    """Whether there are well-formed Samples from *at* to *stop*, and nothing else."""
+    while at < stop:
+        if stop - at < 2 or data[np.uint64(at)] != _SAMPLE or data[np.uint64(at + 1)] > 0x7F:
+            return False
+        end: Any = at + 2 + np.int64(data[np.uint64(at + 1)])
+        at += 2
+        if end > stop:
+            return False
+        if at < end and data[np.uint64(at)] == _SAMPLE_VALUE:
+            at += 9
+        if at < end and data[np.uint64(at)] == _SAMPLE_TIME:
+            _, at = varint(data, at + 1, end)
+        if at != end:
+            return False
+    return True
+
+
+@bare
+def _labels(data: Bytes, at: int, stop: int) -> tuple[np.uint64, bool, np.uint64]:
+    """Return the hash of the name, whether there is one, and the sum of all labels' hashes."""
+    metric, named, labels = _U0, False, _U0
+    while at < stop:
+        found, start, at = field(data, at, stop)
+        if found != 1:
+            continue
+        name_at, name_end, value_at, value_end = start, start, start, start
+        deep = start
+        while deep < at:
+            part, place, deep = field(data, deep, at)
+            if part == 1:
+                name_at, name_end = place, deep
+            elif part == 2:
+                value_at, value_end = place, deep
+        if value_at == value_end:
+            continue  # An empty label is none.
+        value = xxhash64(data, value_at, value_end)
+        if is_name(data, name_at, name_end):
+            metric, named = value, True
+        labels += label_hash(xxhash64(data, name_at, name_end), value)
+    return metric, named, labels
+
+
+@bare
+def scan_remote_write(
+    data: Bytes,
+    tenant: np.uint64,
+    received: np.uint64,
+    sink: Sink,
+    rules: Rules,
+    remembered: Remembered,
+) -> tuple[int, int]:
     """
-    Scan a checked WriteRequest into *sink*.
+    Check and scan a WriteRequest into *sink*; return (fault, offset) as `check` does.
 
     Args:
         tenant: xxHash64 of the tenant's name.
         received: When the request came, Unix nanoseconds.
+        rules: Fields are checked by them, except those that *remembered* says were checked.
+        remembered: Gets those that are added.
 
     """
     sink.place[_RECEIVED] = received
     root = int_hash(tenant + _REMOTE)
+    rows = remembered.rows
+    size: Any = data.shape[0]
+    row: Any = -1
     at = 0
-    while at < data.shape[0]:
-        number, begin, at = field(data, at, data.shape[0])
-        if number != 1:
-            continue
-        metric, named, labels = _U0, False, _U0
-        inner = begin
-        while inner < at:
-            found, start, inner = field(data, inner, at)
-            if found != 1:
+    while at < size:
+        begin, stop = at, end_of(data, at, size)
+        last, row = row, -1
+        first, plain, key = -1, False, _U0
+        if data[np.uint64(at)] == _SERIES:
+            length, begin = varint(data, at + 1, stop)
+            if begin >= 0 and length == np.uint64(stop - begin):  # Else it is cut off.
+                first = _labels_end(data, begin, stop)
+            if first >= begin + KEYED_FROM and _are_samples(data, first, stop):
+                plain = True
+                key = key_of(remembered.secret, data, begin, first) ^ root
+                row = recall(remembered, key, last + 1)
+        if row >= 0:
+            metric, named, labels = rows[row, _LABELS_METRIC], True, rows[row, _LABELS_SUM]
+            series = int_hash(root + labels)
+            if rows[row, _LABELS_KNOWN] == _U0 and find(sink.known, series) >= 0:
+                rows[row, _LABELS_KNOWN] = np.uint64(1)
+            if rows[row, _LABELS_KNOWN] != _U0:
+                _known_samples(data, first, stop, metric, series, sink)
+                at = stop
                 continue
-            name_at, name_end, value_at, value_end = start, start, start, start
-            deep = start
-            while deep < inner:
-                part, place, deep = field(data, deep, inner)
-                if part == 1:
-                    name_at, name_end = place, deep
-                elif part == 2:
-                    value_at, value_end = place, deep
-            if value_at == value_end:
-                continue  # An empty label is none.
-            value = xxhash64(data, value_at, value_end)
-            if _is_name(data, name_at, name_end):
-                metric, named = value, True
-            labels += label_hash(xxhash64(data, name_at, name_end), value)
-        key = fold_key(sink, int_hash(tenant + metric))
+        else:
+            fault, offset = check(data, at, stop, rules)
+            if fault:
+                return fault, offset
+            number, begin, stop = field(data, at, size)
+            if number != 1:
+                at = stop
+                continue
+            metric, named, labels = _labels(data, begin, stop)
+            if plain and named:
+                add(remembered, key, metric, labels)
+            else:
+                first = begin
+        at = stop
+        folding = fold_key(sink, int_hash(tenant + metric))
         folded = _U0
-        sink.place[_FOLD] = key
-        if key != _U0:
-            folded = _folded(root, labels, metric, key, _in_full(data, begin, at, key))
-        _series(data, begin, at, metric, named, int_hash(root + labels), folded, 4, _U0, sink)
+        sink.place[_FOLD] = folding
+        if folding != _U0:
+            label = _in_full(data, begin, stop, folding)
+            folded = folded_series(root, labels, metric, folding, label)
+        series = int_hash(root + labels)
+        scan_series(data, begin, first, stop, metric, named, series, folded, 4, _U0, sink)
+    return 0, at
 
 
 @compiled
@@ -289,7 +259,7 @@ def scan_remote_write_2(data: Bytes, tenant: np.uint64, received: np.uint64, sin
     name_symbol = -1
     for i in range(symbols):
         hashes[i] = xxhash64(data, places[i, 0], places[i, 1])
-        if _is_name(data, places[i, 0], places[i, 1]):
+        if is_name(data, places[i, 0], places[i, 1]):
             name_symbol = i
     at = 0
     while at < data.shape[0]:
@@ -329,5 +299,6 @@ def scan_remote_write_2(data: Bytes, tenant: np.uint64, received: np.uint64, sin
         sink.place[_FOLD] = key
         if key != _U0:
             label = _by_reference(data, begin, at, key, hashes)
-            folded = _folded(root, labels, metric, key, label)
-        _series(data, begin, at, metric, named, int_hash(root + labels), folded, 3, since, sink)
+            folded = folded_series(root, labels, metric, key, label)
+        series = int_hash(root + labels)
+        scan_series(data, begin, begin, at, metric, named, series, folded, 3, since, sink)

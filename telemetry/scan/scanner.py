@@ -23,6 +23,7 @@ from telemetry.scan.exposition_described import (
     sealed,
 )
 from telemetry.scan.hashing import find, find_all, insert_all, int_hash, xxhash64
+from telemetry.scan.labels import Column, LabelSets
 from telemetry.scan.metrics import list_metrics
 from telemetry.scan.points import scan_histograms, scan_numbers, scan_summaries
 from telemetry.scan.records import scan_records
@@ -30,7 +31,7 @@ from telemetry.scan.remote import scan_remote_write, scan_remote_write_2
 from telemetry.scan.remote_described import BadLabels, describe_remote
 from telemetry.scan.shapes import AS_ROWS, Signal, shapes
 from telemetry.scan.sink import NEW_COLUMNS, PLACES, REFUSE_NEW, Count, Filled, Kind, New, Place
-from telemetry.scan.wire import Fault, check
+from telemetry.scan.wire import DEPTH_MAX, Fault, Rules, check
 
 
 if TYPE_CHECKING:
@@ -41,15 +42,13 @@ if TYPE_CHECKING:
     from telemetry.scan.sink import Sink
     from telemetry.scan.wire import Bytes
 
+    Words = NDArray[np.uint64]
+
 MESSAGES_MAX = 2_000_000
 """Most fields in one request: 2 bytes on the wire can be 100 in the loader's memory."""
 
 OTLP = frozenset({Signal.METRICS, Signal.LOGS, Signal.TRACES})
 
-_SCANNERS = {
-    Signal.REMOTE_WRITE: scan_remote_write,
-    Signal.REMOTE_WRITE_2: scan_remote_write_2,
-}
 _POINT_SCANNERS = (
     ({Kind.GAUGE, Kind.COUNTER, Kind.UPDOWN}, scan_numbers),
     ({Kind.HISTOGRAM}, scan_histograms),
@@ -59,6 +58,8 @@ _POINT_SCANNERS = (
 """Each is compiled when the first of its metrics comes, or before, by `warm_rest`."""
 
 _ALL = 1 << 64
+_BYTES_PER_MESSAGE = 2
+_NO_LABELS = np.zeros((0, len(Column)), np.uint64)
 _TABLE_START = 1 << 14
 _EMPTY = np.frombuffer(b"", np.uint8)  # Read-only, as requests are: compiled for nothing else.
 _NO_METRICS = np.zeros(2, np.uint64)
@@ -83,6 +84,9 @@ class Scan:
     batch: Batch | None
     """The rows themselves, of a request of metrics."""
 
+    labels: Words
+    """Label sets to be remembered, see `Scanner.remember`."""
+
     @property
     def stored(self) -> int:
         """Items that will be stored."""
@@ -102,7 +106,8 @@ class Scanner:
     """
     Judges requests, and remembers which series are known.
 
-    `judge` may run on any thread; it reads what `learn` and `fold`, called on one thread, replace.
+    `judge` may run on any thread; it reads what `learn`, `remember` and `fold`, called on one
+    thread, replace.
     """
 
     def __init__(self) -> None:
@@ -110,6 +115,7 @@ class Scanner:
         self._known = np.zeros(_TABLE_START, np.uint64)
         self._count = 0
         self._folds = (_NO_METRICS, _NO_METRICS)
+        self._labels = LabelSets()
 
     @property
     def series(self) -> int:
@@ -128,6 +134,10 @@ class Scanner:
             insert_all(table, self._known[self._known != 0])
         self._count += insert_all(table, keys[keys != 0])
         self._known = table
+
+    def remember(self, scan: Scan) -> None:
+        """Have the labels in *scan* known by their bytes. On the thread that calls `learn`."""
+        self._labels.learn(scan.labels)
 
     def fold(self, keys: dict[int, int]) -> None:
         """Fold unknown series of the metrics in *keys* (by `group_of`), by the key there."""
@@ -169,13 +179,14 @@ class Scanner:
 
         """
         data = np.frombuffer(request, np.uint8)
-        if signal is not Signal.SCRAPE:
-            _check(signal, data)
+        if not _is_checked_later(signal, data):
+            _refuse(signal, *check(data, 0, len(data), _rules(signal)))
         batch = None
+        labels = _NO_LABELS
         new_series: list[NewSeries] = []
         received = np.uint64(received_ns)
         if signal in AS_ROWS:
-            sink = self._scan_rows(signal, request, received, tenant, refuse_new=refuse_new)
+            sink, labels = self._scan_rows(signal, request, received, tenant, refuse_new=refuse_new)
             counts = sink.counts
             batch = batch_of(request, data, sink)
             counts[Count.ROWS] = batch.rows
@@ -190,6 +201,7 @@ class Scanner:
             refused={one: int(counts[one]) for one in Count if one >= Count.TIME and counts[one]},
             new_series=new_series,
             batch=batch,
+            labels=labels,
         )
 
     def _scan_rows(
@@ -200,12 +212,13 @@ class Scanner:
         tenant: str,
         *,
         refuse_new: bool,
-    ) -> Sink:
+    ) -> tuple[Sink, Words]:
         data = np.frombuffer(request, np.uint8)
         name = np.frombuffer(tenant.encode(), np.uint8) if tenant else _EMPTY
         tenant_hash = np.uint64(xxhash64(name, 0, len(name)))  # numba returns plain ints
         over, fold = self._folds
         known = self._known
+        remembered = self._labels.for_scan() if signal is Signal.REMOTE_WRITE else None
 
         def scan(room: Room) -> Sink:
             sink = empty_sink(room, known, over, fold)
@@ -219,13 +232,22 @@ class Scanner:
             elif signal is Signal.SCRAPE:
                 sink.place[Place.RECEIVED] = received
                 _scan_scrape(request, data, tenant, sink)
+            elif remembered is not None:
+                rules = _rules(signal)
+                remembered.filled[0] = 0
+                _refuse(
+                    signal,
+                    *scan_remote_write(data, tenant_hash, received, sink, rules, remembered),
+                )
             else:
-                _SCANNERS[signal](data, tenant_hash, received, sink)
+                scan_remote_write_2(data, tenant_hash, received, sink)
             return sink
 
         room = Room.of(len(data))
         sink = scan(room)
-        return sink if room.fits(sink) else scan(Room.wanted(sink))
+        if not room.fits(sink):
+            sink = scan(Room.wanted(sink))
+        return sink, _NO_LABELS if remembered is None else remembered.new[: remembered.filled[0]]
 
     def warm(self) -> None:
         """Load or compile what most requests need; the first time on a machine takes a while."""
@@ -242,8 +264,9 @@ class Scanner:
         """Load or compile all the others, so that no sender waits for it. On a thread of its own."""
         self._warm_points(set(Kind))
         warm_batches()
-        for signal in _SCANNERS:
+        for signal in (Signal.REMOTE_WRITE, Signal.REMOTE_WRITE_2):
             self.judge(signal, b"", 1)
+        self._labels.warm()
         self.judge(Signal.SCRAPE, sealed(Header(labels={}), b""), 1)
 
     def _warm_points(self, kinds: set[Kind]) -> None:
@@ -261,9 +284,25 @@ def _check_new(sink: Sink, most: int | None) -> None:
             raise TooManyNew(series, int(sink.counts[Count.ITEMS]))
 
 
-def _check(signal: Signal, data: Bytes) -> None:
+def _is_checked_later(signal: Signal, data: Bytes) -> bool:
+    """Whether a scan checks *data*: what was checked before it needn't check again."""
+    return signal is Signal.SCRAPE or (
+        signal is Signal.REMOTE_WRITE and len(data) < _BYTES_PER_MESSAGE * MESSAGES_MAX
+    )
+
+
+def _rules(signal: Signal) -> Rules:
     tables = shapes(signal)
-    fault, offset = check(data, tables.kinds, tables.children, tables.groups, MESSAGES_MAX)
+    return Rules(
+        kinds=tables.kinds,
+        children=tables.children,
+        groups=tables.groups,
+        messages_max=np.array([MESSAGES_MAX]),
+        stack=np.empty((3, DEPTH_MAX), np.int64),
+    )
+
+
+def _refuse(signal: Signal, fault: int, offset: int) -> None:
     if fault:
         raise InvalidInput(
             "MALFORMED_OTLP" if signal in OTLP else "MALFORMED_REMOTE_WRITE",

@@ -10,7 +10,7 @@ All arithmetic is on uint64 or int64; the two must not meet, numba would make fl
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -116,6 +116,33 @@ def _bits_of(_context: Any, _number: Any) -> Any:
 
 
 @_in_code  # type: ignore[untyped-decorator]
+def _word_at(_context: Any, data: Any, _at: Any) -> Any:
+    """Load 64 bits of an array of bytes, in compiled code."""
+
+    def load_it(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source = context.make_array(signature.args[0])(context, builder, args[0])
+        place = builder.gep(source.data, [args[1]])
+        word = builder.load(builder.bitcast(place, ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(data, types.int64), load_it
+
+
+@_in_code  # type: ignore[untyped-decorator]
+def _product(_context: Any, _one: Any, _other: Any) -> Any:
+    """Multiply 64 by 64 bits, and join the halves of the product, in compiled code."""
+
+    def multiply(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(*(builder.zext(one, wide) for one in args))
+        high = builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+        return builder.xor(builder.trunc(product, ir.IntType(64)), high)
+
+    return types.uint64(types.uint64, types.uint64), multiply
+
+
+@_in_code  # type: ignore[untyped-decorator]
 def _move(_context: Any, to: Any, _at: Any, data: Any, _start: Any, _size: Any) -> Any:
     """Copy bytes of one array into another, in compiled code; a loop is compiled into far more."""
 
@@ -128,6 +155,20 @@ def _move(_context: Any, to: Any, _at: Any, data: Any, _start: Any, _size: Any) 
 
     whole = types.int64
     return types.void(to, whole, data, whole, whole), copy_them
+
+
+@bare
+def word_at(data: Bytes, at: int) -> np.uint64:
+    """Return the little-endian 64-bit number at *at*, in one load."""
+    word: np.uint64 = _word_at(data, at)
+    return word
+
+
+@bare
+def product(one: np.uint64, other: np.uint64) -> np.uint64:
+    """Return the upper half of the 128 bits of a product, joined with the lower by "xor"."""
+    joined: np.uint64 = _product(one, other)
+    return joined
 
 
 @bare
@@ -220,27 +261,33 @@ def _right(kind: int, wire: int) -> bool:
     )
 
 
-@compiled
-def check(
-    data: Bytes,
-    kinds: NDArray[np.uint8],
-    children: NDArray[np.uint8],
-    groups: NDArray[np.uint32],
-    messages_max: int,
-) -> tuple[int, int]:
-    """
-    Return (fault, offset) of the first fault of the request *data*, (0, its length) if none.
+class Rules(NamedTuple):
+    """What a request may look like (`telemetry.scan.shapes.Shapes`), and room to check it in."""
 
-    Strict where ClickHouse is: known fields have their own wire type, no groups, nothing cut
+    kinds: NDArray[np.uint8]
+    children: NDArray[np.uint8]
+    groups: NDArray[np.uint32]
+    messages_max: NDArray[np.int64]
+    """Of one number: most fields of a request."""
+
+    stack: NDArray[np.int64]
+    """(3, `DEPTH_MAX`); one check at a time may use it."""
+
+
+@bare
+def check(data: Bytes, begin: int, stop_at: int, rules: Rules) -> tuple[int, int]:
+    """
+    Return (fault, offset) of the first fault of a request, (0, where it ends) if there is none.
+
+    The request, or whole fields of it, is `data[begin:stop_at]`. Strict where ClickHouse is: known fields have their own wire type, no groups, nothing cut
     off; and where readers differ: no singular field twice, one of alternatives at most.
     """
-    stops = np.zeros(DEPTH_MAX, np.int64)
-    shapes = np.zeros(DEPTH_MAX, np.int64)
-    seen = np.zeros(DEPTH_MAX, np.uint32)
+    kinds, children, groups = rules.kinds, rules.children, rules.groups
+    stops, shapes, seen = rules.stack[0], rules.stack[1], rules.stack[2]
     depth = 0
-    stops[0] = data.shape[0]
+    stops[0], shapes[0], seen[0] = stop_at, 0, 0
     messages = 0
-    at = 0
+    at = begin
     while True:
         while at == stops[depth]:
             if depth == 0:
@@ -264,7 +311,7 @@ def check(
         if kind == SKIPPED:
             at = stop
             continue
-        bit = groups[shape, number]
+        bit = np.int64(groups[shape, number])
         if seen[depth] & bit:
             return _REPEATED, at
         seen[depth] |= bit
@@ -278,7 +325,7 @@ def check(
                 return _BAD_VARINT, at
             messages += count
         messages += 1
-        if messages > messages_max:
+        if messages > rules.messages_max[0]:
             return _TOO_MANY, at
         if kind == MESSAGE:
             depth += 1
@@ -290,6 +337,17 @@ def check(
             at = start
         else:
             at = stop
+
+
+@bare
+def end_of(data: Bytes, at: int, end: int) -> int:
+    """Return where the field at *at*, which isn't checked, ends; *end* if it can't be read."""
+    tag, start = varint(data, at, end)
+    if start < 0:
+        return end
+    wire: Any = np.int64(tag & np.uint64(7))
+    fault, _, stop = _check_scalar(data, start, end, wire)
+    return end if fault else stop
 
 
 @inlined

@@ -58,6 +58,7 @@ def measure(report: Report) -> None:
         report.add("otlp_points_sent", said["sent"])
         report.add("otlp_points_found", found, bound=f"== {said['sent']}")
         report.add("otlp_queryable_s", queryable_s)
+        report.add("otlp_points_queryable_per_s", said["sent"] / queryable_s)
         report.add("otlp_points_per_cpu_s", said["sent"] / cpu)
         report.add("otlp_sender_cpu_s", said["cpu_s"])
         report.add("otlp_server_cpu_s", cpu)

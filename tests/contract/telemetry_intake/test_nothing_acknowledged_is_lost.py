@@ -171,7 +171,7 @@ async def test_points_of_series_beyond_the_limit_are_refused_and_the_sender_is_t
 
 
 async def test_a_full_log_refuses_and_says_when_to_come_back(tmp_path):
-    settings = Settings(state_dir=tmp_path / "state", log_bytes_max=10_000)
+    settings = Settings(state_dir=tmp_path / "state", log_bytes_max=1_000)
     now = time.time_ns()
     async with opened(settings) as (_, pipeline):
         request = otlp_requests.gauges("g", range(500), now)

@@ -68,7 +68,7 @@ def told(scan):
     if scan is None:
         return None
     ids = sorted(one.series_id for one in scan.new_series)
-    return replace(scan, new_series=[], batch=None), ids, scan.batch.samples.tobytes()
+    return replace(scan, new_series=[], batch=None, labels=None), ids, scan.batch.samples.tobytes()
 
 
 @pytest.mark.parametrize("seed", range(30))

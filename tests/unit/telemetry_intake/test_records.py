@@ -1,8 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from telemetry.log.records import Damage, Record, read, seal
+from telemetry.log.packing import packed
+from telemetry.log.records import Damage, Record, read, request_of, seal
 
 
 REQUESTS = st.lists(st.binary(max_size=300), min_size=1, max_size=6)
@@ -88,3 +90,24 @@ def test_a_sealed_request_is_still_a_request_for_other_readers():
     parsed = ExportLogsServiceRequest.FromString(data[record.body : record.end])
 
     assert parsed.resource_logs == request.resource_logs
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(20, 400), st.sampled_from(["", "lounge"]))
+def test_a_packed_request_is_read_back_as_it_was(part, times, tenant):
+    request = part * times
+    block = packed(request)
+    assert (block is None) == (len(request) < 512)
+    data = seal(block or request, tenant, 5, packed=block is not None) + seal(b"next", "t", 6)
+
+    first, second = read(data)
+
+    assert (request_of(data, first), first.tenant) == (request, tenant)
+    assert (request_of(data, second), second.tenant) == (b"next", "t")
+
+
+@pytest.mark.parametrize("block", [b"", b"\xff" * 6, b"\xff\xff\xff\xff\x0f", b"\x05ab"])
+def test_a_record_that_is_not_packed_as_it_says_is_told_of(block):
+    data = seal(block, "", 5, packed=True)
+
+    with pytest.raises((ValueError, OSError)):
+        request_of(data, next(read(data)))
