@@ -7,6 +7,7 @@ in the same way; spans, durations and messages are the method's own business.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,7 +19,7 @@ from meshkit.identity import SpiffeId, peer_spiffe_id
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from meshkit.authz import Rule
     from meshkit.tracing import Continuation, Handler
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
 
 class FastPath(grpc.aio.ServerInterceptor):
     """
-    Stands before all other interceptors; its methods pass none of them.
+    The only interceptor that gRPC knows: it stands before *others*, and its methods pass none of them.
 
     What the others make of a method's handler depends on the method alone, so it is made once:
     grpc.aio would ask all of them anew with every call. Methods that nobody serves aren't kept.
     """
 
-    def __init__(self, policy: Mapping[str, Rule]) -> None:
+    def __init__(
+        self, policy: Mapping[str, Rule], others: Sequence[grpc.aio.ServerInterceptor]
+    ) -> None:
         self._policy = policy
+        self._others = others
         self._handlers: dict[str, Handler] = {}
 
     def add(self, method: str, behaviour: Behaviour) -> None:
@@ -58,6 +62,8 @@ class FastPath(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         handler = self._handlers.get(details.method)
         if handler is None:
+            for other in reversed(self._others):
+                continuation = functools.partial(other.intercept_service, continuation)
             handler = await continuation(details)
             if handler is not None:
                 self._handlers[details.method] = handler

@@ -82,17 +82,19 @@ class GrpcServer:
         self._unix_socket = unix_socket
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
-        self._fast = FastPath(policy)
-        self._call_limits = call_limits
-        self._following: asyncio.Task[None] | None = None
-        self.server = grpc.aio.server(
-            interceptors=[
-                self._fast,
+        self._fast = FastPath(
+            policy,
+            [
                 UnaryTracingInterceptor(),
                 BoundaryInterceptor(
                     policy, unary_timeout=limits.unary_timeout, call_limits=call_limits
                 ),
             ],
+        )
+        self._call_limits = call_limits
+        self._following: asyncio.Task[None] | None = None
+        self.server = grpc.aio.server(
+            interceptors=[self._fast],
             maximum_concurrent_rpcs=limits.concurrent_rpcs_max,
             options=[
                 ("grpc.max_receive_message_length", limits.message_bytes_max),

@@ -201,7 +201,13 @@ class Intake:
             self._catalog.notice(scan.new_series)
             self._head.learn(scan.new_series)
         try:
-            await self._log.append(come.signal, come.record(), scan.rows, scan.batch)
+            await self._log.append(
+                come.signal,
+                come.record(),
+                scan.rows,
+                scan.batch,
+                request_bytes=len(come.request),
+            )
         except asyncio.CancelledError:
             self._remember(scan.batch)
             raise

@@ -53,6 +53,7 @@ class LogBroken(Exception):
 class _Waiting:
     signal: Signal
     record: bytes
+    held_bytes: int
     rows: int
     batch: Batch | None
     done: asyncio.Future[None]
@@ -105,20 +106,27 @@ class LogWriter:
         self._log_bytes += segment.size
 
     async def append(
-        self, signal: Signal, record: bytes, rows: int, batch: Batch | None = None
+        self,
+        signal: Signal,
+        record: bytes,
+        rows: int,
+        batch: Batch | None = None,
+        *,
+        request_bytes: int = 0,
     ) -> None:
         """
-        Write *record*; returns once it is durable.
+        Write *record*; returns once it is durable. Cancelled, it may be written all the same.
 
-        Its rows, if they are at hand, come along as *batch*.
-
-        Cancelled, it may be written all the same.
+        Args:
+            batch: Its rows, if they are at hand.
+            request_bytes: Of the request that it was made of, which waits in memory, too.
 
         Raises:
             Overloaded: `INTAKE_FULL`, `LOG_FULL` or `DISK_FULL`; it is not in the log.
 
         """
-        if self._waiting_bytes + len(record) > self._limits.waiting_bytes_max:
+        held_bytes = max(len(record), request_bytes)
+        if self._waiting_bytes + held_bytes > self._limits.waiting_bytes_max:
             raise Overloaded("INTAKE_FULL", "Too many requests wait to be written; send it again.")
         if self._log_bytes + self._waiting_bytes + len(record) > self._limits.log_bytes_max:
             raise Overloaded(
@@ -126,11 +134,11 @@ class LogWriter:
                 "The log is full of what is not loaded yet; send it again.",
                 retry_after=timedelta(seconds=5),
             )
-        waiting = _Waiting(signal, record, rows, batch, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._waiting_bytes += len(record)
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(signal, record, held_bytes, rows, batch, done))
+        self._waiting_bytes += held_bytes
         self._wake.set()
-        await waiting.done
+        await done
 
     async def close_segments(self) -> None:
         """Close what is open, so that it is in `closed` when this returns."""
@@ -177,7 +185,7 @@ class LogWriter:
             records = [one for one in batch if one.signal is signal]
             if records:
                 await self._write(signal, records)
-        self._waiting_bytes -= sum(len(one.record) for one in batch)
+        self._waiting_bytes -= sum(one.held_bytes for one in batch)
         now = time.monotonic()
         for signal, one in list(self._open.items()):
             old = now - one.born >= self._limits.segment_age.total_seconds()

@@ -96,6 +96,21 @@ async def test_too_much_waiting_is_refused_at_once(start):
     assert second.reason == "INTAKE_FULL"
 
 
+async def test_a_packed_record_waits_with_the_request_it_was_made_of(start):
+    writer = start(waiting_bytes_max=1_000)
+    record = seal(b"x" * 30, "", 1, packed=True)
+
+    first, second = await asyncio.gather(
+        *(writer.append(Signal.METRICS, record, 1, request_bytes=600) for _ in range(2)),
+        return_exceptions=True,
+    )
+    await writer.append(Signal.METRICS, record, 1, request_bytes=600)
+
+    assert first is None
+    assert second.reason == "INTAKE_FULL"
+    assert writer.log_bytes == 2 * len(record)
+
+
 def test_numbers_are_never_used_twice_whatever_was_deleted(tmp_path):
     first = Numbers(tmp_path)
     taken = [first.take() for _ in range(1_500)]
