@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint64]
 
-_BYTES_PER_ROW = 48
+BYTES_PER_ROW = 48
 """A request has a sample in as many bytes, or more; where it has not, it is scanned twice."""
+
+_SPARE = 0.9
+_SLOWLY = 1.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +109,9 @@ class Room:
     exemplars: int = 16
 
     @classmethod
-    def of(cls, request_bytes: int) -> Room:
+    def of(cls, request_bytes: int, bytes_per_row: float = BYTES_PER_ROW) -> Room:
         """Return what is enough for most requests of that size."""
-        return cls(samples=request_bytes // _BYTES_PER_ROW + 16)
+        return cls(samples=int(request_bytes / bytes_per_row) + 16)
 
     @classmethod
     def wanted(cls, sink: Sink) -> Room:
@@ -132,6 +135,18 @@ class Room:
             and filled[Filled.BUCKETS] <= self.buckets
             and filled[Filled.EXEMPLARS] <= self.exemplars
         )
+
+
+def expected(bytes_per_row: float, request_bytes: int, sink: Sink) -> float:
+    """
+    Return in how many bytes the next request will have a sample, now that a *sink* is filled.
+
+    Less at once, more little by little: rows that stay empty are memory as long as the others are
+    kept, a request that doesn't fit is scanned twice.
+    """
+    rows = sink.filled[Filled.SAMPLES]
+    seen = _SPARE * request_bytes / rows if rows else bytes_per_row
+    return float(max(BYTES_PER_ROW, min(seen, _SLOWLY * bytes_per_row)))
 
 
 def empty_sink(room: Room, known: Words, over: Words, fold: Words) -> Sink:

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from meshkit.errors import InvalidInput
-from telemetry.scan.batch import Batch, Room, batch_of, empty_sink
+from telemetry.scan.batch import BYTES_PER_ROW, Batch, Room, batch_of, empty_sink, expected
 from telemetry.scan.batch import warm as warm_batches
 from telemetry.scan.cache import drop_stale
 from telemetry.scan.described import NewSeries, attribute_places, describe
@@ -116,6 +116,7 @@ class Scanner:
         self._count = 0
         self._folds = (_NO_METRICS, _NO_METRICS)
         self._labels = LabelSets()
+        self._bytes_per_row: dict[Signal, float] = {}
 
     @property
     def series(self) -> int:
@@ -243,8 +244,10 @@ class Scanner:
                 scan_remote_write_2(data, tenant_hash, received, sink)
             return sink
 
-        room = Room.of(len(data))
+        bytes_per_row = self._bytes_per_row.get(signal, BYTES_PER_ROW)
+        room = Room.of(len(data), bytes_per_row)
         sink = scan(room)
+        self._bytes_per_row[signal] = expected(bytes_per_row, len(data), sink)
         if not room.fits(sink):
             sink = scan(Room.wanted(sink))
         return sink, _NO_LABELS if remembered is None else remembered.new[: remembered.filled[0]]

@@ -97,3 +97,20 @@ def test_the_order_of_attributes_makes_no_other_series():
 
     assert request != swapped
     assert one.series_id == other.series_id
+
+
+def test_rows_have_the_room_that_the_last_requests_needed():
+    now = time.time_ns()
+    scanner = Scanner()
+    few = otlp_requests.gauges("g" * 2_000, range(2), now)
+    many = otlp_requests.gauges("g", range(2_000), now)
+
+    for _ in range(300):
+        wide = scanner.judge(Signal.METRICS, few, now).batch.samples
+    dense = scanner.judge(Signal.METRICS, many, now).batch.samples
+    again = scanner.judge(Signal.METRICS, many, now).batch.samples
+
+    assert (wide.shape[1], dense.shape[1]) == (2, 2_000)
+    assert wide.base.shape[1] < 2 + 20
+    assert 2_000 <= again.base.shape[1] < 2_000 * 1.3
+    assert dense.tobytes() == again.tobytes()
