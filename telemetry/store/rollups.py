@@ -44,6 +44,9 @@ TABLES = {FINE_MS: "roll_5m", COARSE_MS: "roll_1h"}
 _PART_MS = COARSE_MS
 """So much is rolled up by one statement."""
 
+_ROWS_AT_ONCE = 4_000_000
+"""... of so many rows at most: beyond it of a part of the series only. It takes some 0.1 KB a row."""
+
 _FIRST_MS = 400 * 86_400_000
 """A store without roll-ups gets them for so long back: as long as they stay."""
 
@@ -117,10 +120,22 @@ class Roller:
         return [(part[0] - FINE_MS, part[-1]) for part in windows]
 
     async def _roll_part(self, after_ms: int, until_ms: int) -> None:
-        await self._sessions.insert(_fine(after_ms, until_ms))
+        which = f"ts_ms > {after_ms} AND ts_ms <= {until_ms}"
+        for share in await self._shares("samples", which):
+            await self._sessions.insert(_fine(share))
         hours = range(after_ms // COARSE_MS * COARSE_MS, until_ms, COARSE_MS)
         for hour in hours:
-            await self._sessions.insert(_coarse(hour))
+            which = f"end_ms > {hour} AND end_ms <= {hour + COARSE_MS}"
+            for share in await self._shares("roll_5m", which):
+                await self._sessions.insert(_coarse(hour, share))
+
+    async def _shares(self, table: str, which: str) -> list[str]:
+        """Return conditions that split the rows of which *which* is true by their series."""
+        rows = await self._sessions.execute(f"SELECT count() FROM {table} WHERE {which}")
+        shares = -(-int(rows) // _ROWS_AT_ONCE)
+        if shares <= 1:
+            return [which]
+        return [f"{which} AND series_id % {shares} = {share}" for share in range(shares)]
 
 
 def _end(time_ms: str, step_ms: int) -> str:
@@ -141,8 +156,8 @@ _INTO = (
 _BEFORE = "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW"
 
 
-def _fine(after_ms: int, until_ms: int) -> str:
-    """Return the statement that rolls up the samples in `(after_ms, until_ms]`."""
+def _fine(which: str) -> str:
+    """Return the statement that rolls up the samples of which *which* is true, whole windows."""
     return f"""INSERT INTO roll_5m {_INTO}
     SELECT metric, series_id, end_ms, countIf(live), sumIf(v, live), {_least("min", "v", "live")},
         {_least("max", "v", "live")}, argMinIf(v, ts_ms, live) AS earliest,
@@ -156,7 +171,7 @@ def _fine(after_ms: int, until_ms: int) -> str:
             SELECT metric, series_id, ts_ms, {_end("ts_ms", FINE_MS)} AS end_ms,
                 argMax(number, segment) AS v,
                 reinterpretAsUInt64(v) != {STALE_NAN_BITS} AS live
-            FROM samples WHERE ts_ms > {after_ms} AND ts_ms <= {until_ms}
+            FROM samples WHERE {which}
             GROUP BY metric, series_id, ts_ms)
         WINDOW one AS (PARTITION BY metric, series_id, end_ms, live ORDER BY ts_ms {_BEFORE}))
     GROUP BY metric, series_id, end_ms
@@ -164,8 +179,8 @@ def _fine(after_ms: int, until_ms: int) -> str:
     SETTINGS max_threads = 1, max_partitions_per_insert_block = 0"""
 
 
-def _coarse(hour_ms: int) -> str:
-    """Return the statement that rolls up the hour after *hour_ms* from its five minutes."""
+def _coarse(hour_ms: int, which: str) -> str:
+    """Return the statement that rolls up the hour after *hour_ms*, rows of five minutes by *which*."""
     end_ms = hour_ms + COARSE_MS
     return f"""INSERT INTO roll_1h {_INTO}
     SELECT metric, series_id, {end_ms}, sum(w.count), sum(w.sum),
@@ -177,7 +192,7 @@ def _coarse(hour_ms: int) -> str:
         maxIf(w.ended, w.end_ms = {end_ms})
     FROM (
         SELECT *, lagInFrame(last, 1, nan) OVER one AS before, first < before AS reset
-        FROM roll_5m FINAL WHERE end_ms > {hour_ms} AND end_ms <= {end_ms}
+        FROM roll_5m FINAL WHERE {which}
         WINDOW one AS (PARTITION BY metric, series_id ORDER BY end_ms {_BEFORE})) AS w
     GROUP BY metric, series_id
     SETTINGS max_threads = 1, max_partitions_per_insert_block = 0"""

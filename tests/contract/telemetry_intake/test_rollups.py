@@ -7,9 +7,10 @@ import random
 import numpy as np
 import pytest
 
+from telemetry.store import rollups
 from telemetry.store.model import STALE_NAN_BITS, Series
 from telemetry.store.rolled import Stretch, read_rollups
-from telemetry.store.rollups import COARSE_MS, FINE_MS, Roller
+from telemetry.store.rollups import COARSE_MS, FINE_MS, TABLES, Roller
 from telemetry.store.sessions import Sessions
 
 
@@ -32,12 +33,12 @@ def counter(chance, hours):
         at += 400_000 if chance.random() < 0.01 else chance.randrange(14_000, 16_000)
 
 
-async def insert(sessions, samples, segment):
+async def insert(sessions, samples, segment, series=7):
     times = [at for at, _ in samples]
     values = [value for _, value in samples]
     await sessions.insert(
         "INSERT INTO samples (metric, series_id, ts_ms, value, segment)"
-        f" SELECT 1, 7, s.1, s.2, {segment} FROM"
+        f" SELECT 1, {series}, s.1, s.2, {segment} FROM"
         f" (SELECT arrayJoin(arrayZip({times}, {values})) AS s)"
     )
 
@@ -82,6 +83,32 @@ async def test_windows_hold_what_their_samples_come_to(sessions, seed):
         assert found.keys() == wanted.keys()
         for end, row in wanted.items():
             assert found[end] == pytest.approx(row, rel=1e-12)
+
+
+async def test_many_rows_are_rolled_up_a_part_of_the_series_at_a_time(sessions, monkeypatch):
+    for series in range(1, 8):
+        samples = list(counter(random.Random(series), hours=2))
+        await insert(sessions, samples, series, series=series)
+    tables = {step_ms: f"{TABLES[step_ms]} FINAL" for step_ms in (FINE_MS, COARSE_MS)}
+    dumps = []
+
+    for rows in (4_000_000, 20):
+        monkeypatch.setattr(rollups, "_ROWS_AT_ONCE", rows)
+        for table in (*TABLES.values(), "rolled"):
+            await sessions.execute(f"TRUNCATE TABLE {table}")
+        await Roller(sessions, clock=lambda: BASE_MS / 1000 + 3 * 3600).roll()
+        dumps.append(
+            [
+                await sessions.execute(f"SELECT * EXCEPT version FROM {one} ORDER BY series_id, end_ms")
+                for one in tables.values()
+            ]
+        )
+
+    whole, parts = dumps
+    assert parts == whole
+    fine, coarse = (len(one.splitlines()) for one in whole)
+    assert fine > 20 * 7
+    assert coarse >= 2 * 7
 
 
 async def test_samples_that_come_in_any_order_make_the_same_windows(sessions):
