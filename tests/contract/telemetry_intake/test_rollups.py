@@ -99,7 +99,9 @@ async def test_many_rows_are_rolled_up_a_part_of_the_series_at_a_time(sessions, 
         await Roller(sessions, clock=lambda: BASE_MS / 1000 + 3 * 3600).roll()
         dumps.append(
             [
-                await sessions.execute(f"SELECT * EXCEPT version FROM {one} ORDER BY series_id, end_ms")
+                await sessions.execute(
+                    f"SELECT * EXCEPT version FROM {one} ORDER BY series_id, end_ms"
+                )
                 for one in tables.values()
             ]
         )
